@@ -1,0 +1,238 @@
+//! The envelope: magic, version, features, lengths and checksum around every section.
+//! Layout: `format-spec.md`, "Envelope". It is the same in every version of the format.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::wire::Cursor;
+use super::{FormatError, MAX_PAGE, MAX_TABLE, Problem};
+
+/// Length of the envelope that precedes a payload, in bytes.
+pub const ENVELOPE_LEN: usize = 48;
+/// The format version that this code writes, and the newest it reads.
+pub const VERSION: u16 = 1;
+/// Envelope flag: the payload is one zstd frame.
+const FLAG_ZSTD: u16 = 1;
+/// Where the checksum lies; it covers all before it, then the payload.
+const CHECKSUM_AT: usize = 40;
+
+/// The kinds of section, each with its own magic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// The settings of a store, `packfs.toml` (text; it has no envelope).
+    Config,
+    /// The start of a pack.
+    PackHead,
+    /// The table of a pack's frames and blocks.
+    PackFooter,
+    /// An index segment.
+    Index,
+    /// A tree page of inodes.
+    Inodes,
+    /// A tree page of directory entries.
+    Entries,
+    /// A tree page of file extents.
+    Extents,
+    /// The page tables of a tree.
+    Tree,
+    /// A root.
+    Root,
+    /// The start of an image.
+    ImageHead,
+    /// The table of contents of an image.
+    Contents,
+    /// The last bytes of a pack, tree or image, which say where its table lies.
+    Tail,
+}
+
+impl Section {
+    /// The eight bytes a section of this kind starts with.
+    #[must_use]
+    pub const fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Config => *b"PFSconf\n",
+            Self::PackHead => *b"PFSpack\n",
+            Self::PackFooter => *b"PFSfoot\n",
+            Self::Index => *b"PFSindx\n",
+            Self::Inodes => *b"PFSinod\n",
+            Self::Entries => *b"PFSentr\n",
+            Self::Extents => *b"PFSextn\n",
+            Self::Tree => *b"PFStree\n",
+            Self::Root => *b"PFSroot\n",
+            Self::ImageHead => *b"PFSimag\n",
+            Self::Contents => *b"PFScont\n",
+            Self::Tail => *b"PFStail\n",
+        }
+    }
+
+    /// Longest inflated payload of such a section, in bytes.
+    const fn limit(self) -> usize {
+        match self {
+            Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
+            _ => MAX_TABLE,
+        }
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "settings",
+            Self::PackHead => "pack head",
+            Self::PackFooter => "pack footer",
+            Self::Index => "index segment",
+            Self::Inodes => "page of inodes",
+            Self::Entries => "page of directory entries",
+            Self::Extents => "page of extents",
+            Self::Tree => "tree footer",
+            Self::Root => "root",
+            Self::ImageHead => "image head",
+            Self::Contents => "table of contents",
+            Self::Tail => "tail",
+        })
+    }
+}
+
+/// The fields of an envelope whose checksum held.
+struct Envelope {
+    zstd: bool,
+    inflated: usize,
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(head);
+    hash.update(payload);
+    hash.digest()
+}
+
+/// Wraps `payload` in an envelope. With `level`, it is compressed if that makes it smaller.
+///
+/// Returns the section's bytes and its checksum, by which others refer to it.
+#[must_use]
+pub fn seal(section: Section, payload: &[u8], level: Option<i32>) -> (Vec<u8>, u64) {
+    let packed = level
+        .and_then(|level| zstd::bulk::compress(payload, level).ok())
+        .filter(|packed| packed.len() < payload.len());
+    let (flags, stored) = match &packed {
+        Some(packed) => (FLAG_ZSTD, packed.as_slice()),
+        None => (0, payload),
+    };
+    let mut out = Vec::with_capacity(ENVELOPE_LEN + stored.len());
+    out.extend(section.magic());
+    out.extend(VERSION.to_le_bytes());
+    out.extend(flags.to_le_bytes());
+    out.extend(0u32.to_le_bytes()); // incompatible features
+    out.extend(0u32.to_le_bytes()); // compatible features
+    out.extend(0u32.to_le_bytes()); // reserved
+    out.extend((stored.len() as u64).to_le_bytes());
+    out.extend((payload.len() as u64).to_le_bytes());
+    let sum = checksum(&out, stored);
+    out.extend(sum.to_le_bytes());
+    out.extend(stored);
+    (out, sum)
+}
+
+fn parse(section: Section, bytes: &[u8]) -> Result<(Envelope, &[u8], u64), Problem> {
+    let mut head = Cursor::new(bytes);
+    if head.array::<8>()? != section.magic() {
+        return Err(Problem::Magic);
+    }
+    let (version, flags) = (head.u16()?, head.u16()?);
+    let incompatible = head.u32()?;
+    let (_compatible, _reserved) = (head.u32()?, head.u32()?);
+    let (stored, inflated) = (head.u64()?, head.u64()?);
+    let sum = head.u64()?;
+    let payload = head.rest();
+    if payload.len() as u64 != stored {
+        return Err(Problem::Truncated);
+    }
+    // The checksum first: a flipped bit in the version is damage, not a newer packfs.
+    if checksum(&bytes[..CHECKSUM_AT], payload) != sum {
+        return Err(Problem::Checksum);
+    }
+    if version != VERSION {
+        return Err(Problem::Version(version));
+    }
+    if incompatible != 0 {
+        return Err(Problem::Features(incompatible));
+    }
+    if flags & !FLAG_ZSTD != 0 {
+        return Err(Problem::Malformed("unknown envelope flags"));
+    }
+    let inflated = usize::try_from(inflated).map_err(|_| Problem::Limit("payload length"))?;
+    if inflated > section.limit() {
+        return Err(Problem::Limit("payload length"));
+    }
+    let zstd = flags & FLAG_ZSTD != 0;
+    if !zstd && inflated != payload.len() {
+        return Err(Problem::Malformed("two lengths for a payload stored as it is"));
+    }
+    Ok((Envelope { zstd, inflated }, payload, sum))
+}
+
+/// Checks a section that must fill `bytes`, without inflating it; returns its checksum.
+///
+/// # Errors
+/// Whatever is wrong with the envelope or its checksum.
+pub fn check(section: Section, bytes: &[u8]) -> Result<u64, FormatError> {
+    parse(section, bytes).map(|(_, _, sum)| sum).map_err(|problem| problem.of(section))
+}
+
+/// Opens a section that must fill `bytes`: checks it, and returns its payload, inflated.
+///
+/// # Errors
+/// Whatever is wrong with the envelope, its checksum or its inflated length.
+pub fn open(section: Section, bytes: &[u8]) -> Result<Cow<'_, [u8]>, FormatError> {
+    let open = || {
+        let (envelope, payload, _) = parse(section, bytes)?;
+        if !envelope.zstd {
+            return Ok(Cow::Borrowed(payload));
+        }
+        inflate(payload, envelope.inflated).map(Cow::Owned)
+    };
+    open().map_err(|problem: Problem| problem.of(section))
+}
+
+/// Inflates one zstd frame that must come to exactly `length` bytes.
+///
+/// # Errors
+/// [`Problem::Inflate`] if it is damaged or of another length.
+pub fn inflate(stored: &[u8], length: usize) -> Result<Vec<u8>, Problem> {
+    let bytes = zstd::bulk::decompress(stored, length).map_err(|_| Problem::Inflate)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(Problem::Inflate) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_what_it_sealed_and_nothing_that_was_touched() {
+        let payload = vec![7u8; 5000];
+        for level in [None, Some(3)] {
+            let (bytes, _) = seal(Section::Root, &payload, level);
+            assert_eq!(open(Section::Root, &bytes).unwrap().as_ref(), payload);
+            assert!(open(Section::Tree, &bytes).is_err());
+            for cut in 0..bytes.len().min(200) {
+                assert!(open(Section::Root, &bytes[..cut]).is_err());
+            }
+            for bit in 0..bytes.len() * 8 {
+                let mut bad = bytes.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(open(Section::Root, &bad).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_says_so() {
+        let (mut bytes, _) = seal(Section::Root, b"payload", None);
+        bytes[8] = 9;
+        let sum = checksum(&bytes[..CHECKSUM_AT], b"payload");
+        bytes[CHECKSUM_AT..ENVELOPE_LEN].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(open(Section::Root, &bytes).unwrap_err().problem, Problem::Version(9));
+    }
+}

@@ -1,0 +1,215 @@
+//! The tree's footer: where each page lies and what it holds.
+//! Layout: `format-spec.md`, "Tree".
+
+use super::root::ObjectRef;
+use super::wire::{Cursor, Put};
+use super::{FormatError, ID_LEN, Id, MAX_NAME, Problem, Section, open, seal};
+
+/// Compression of the page tables.
+const LEVEL: i32 = 19;
+/// Tree flag: some inode has extended attributes.
+const FLAG_XATTRS: u32 = 1;
+
+/// The three kinds of page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PageKind {
+    /// Inodes, in the order of their numbers.
+    Inodes,
+    /// Directory entries, in the order of (folder, name).
+    Entries,
+    /// File extents, in the order of (inode, offset).
+    Extents,
+}
+
+/// Where a page lies, and its first key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRef {
+    /// Its first inode number (of the folder, in a page of entries).
+    pub key: u64,
+    /// In a page of entries: its first name. Else empty.
+    pub name: Vec<u8>,
+    /// In a page of entries: how many come before it. Of extents: offset of its first one.
+    pub before: u64,
+    /// 0 for this tree, else one more than a place among the other trees.
+    pub tree: u32,
+    /// Offset from that tree's start.
+    pub offset: u64,
+    /// Length of the section in bytes.
+    pub length: u32,
+    /// Its envelope's checksum.
+    pub checksum: u64,
+}
+
+/// All pages of one kind, in order.
+pub type PageTable = Vec<PageRef>;
+
+/// What a tree says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TreeFooter {
+    /// One more than the highest inode number; the root folder is 1.
+    pub next_inode: u64,
+    /// How many directory entries there are.
+    pub entries: u64,
+    /// Whether some inode has extended attributes.
+    pub has_xattrs: bool,
+    /// Origins of the blocks that extents refer to: each the last pack of a chain.
+    pub origins: Vec<Id>,
+    /// Other trees that it shares pages with.
+    pub others: Vec<ObjectRef>,
+    /// Pages of inodes.
+    pub inodes: PageTable,
+    /// Pages of directory entries.
+    pub entry_pages: PageTable,
+    /// Pages of extents.
+    pub extents: PageTable,
+}
+
+impl TreeFooter {
+    /// The section's bytes and checksum.
+    #[must_use]
+    pub fn encode(&self) -> (Vec<u8>, u64) {
+        let mut out = Vec::new();
+        out.put_u64(self.next_inode);
+        out.put_u64(self.entries);
+        out.put_u32(if self.has_xattrs { FLAG_XATTRS } else { 0 });
+        out.put_len(self.origins.len());
+        out.put_len(self.others.len());
+        out.put_len(self.inodes.len());
+        out.put_len(self.entry_pages.len());
+        out.put_len(self.extents.len());
+        self.origins.iter().for_each(|origin| out.extend(origin));
+        self.others.iter().for_each(|other| other.encode(&mut out));
+        for table in [&self.inodes, &self.entry_pages, &self.extents] {
+            put_table(&mut out, table);
+        }
+        seal(Section::Tree, &out, Some(LEVEL))
+    }
+
+    /// Reads a section that must fill `bytes`.
+    ///
+    /// # Errors
+    /// If the section is damaged, malformed or over a limit.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let payload = open(Section::Tree, bytes)?;
+        Self::parse(&payload).map_err(|problem| problem.of(Section::Tree))
+    }
+
+    fn parse(payload: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor::new(payload);
+        let (next_inode, entries) = (cursor.u64()?, cursor.u64()?);
+        let flags = cursor.u32()?;
+        if flags & !FLAG_XATTRS != 0 {
+            return Err(Problem::Malformed("unknown tree flags"));
+        }
+        let (origin_count, other_count) = (cursor.count(ID_LEN)?, cursor.count(ObjectRef::LEN)?);
+        let counts = [cursor.count(8)?, cursor.count(8)?, cursor.count(8)?];
+        let origins = cursor.records(origin_count, ID_LEN)?.as_chunks().0.to_vec();
+        let mut others = Vec::with_capacity(other_count);
+        for _ in 0..other_count {
+            others.push(ObjectRef::parse(&mut cursor)?);
+        }
+        let mut table = |count| parse_table(&mut cursor, count, other_count);
+        let [inodes, entry_pages, extents] = counts.map(&mut table);
+        let (inodes, entry_pages, extents) = (inodes?, entry_pages?, extents?);
+        cursor.end()?;
+        let has_xattrs = flags & FLAG_XATTRS != 0;
+        Ok(Self {
+            next_inode,
+            entries,
+            has_xattrs,
+            origins,
+            others,
+            inodes,
+            entry_pages,
+            extents,
+        })
+    }
+
+    /// The table of one kind of page.
+    #[must_use]
+    pub fn table(&self, kind: PageKind) -> &PageTable {
+        match kind {
+            PageKind::Inodes => &self.inodes,
+            PageKind::Entries => &self.entry_pages,
+            PageKind::Extents => &self.extents,
+        }
+    }
+}
+
+fn put_table(out: &mut Vec<u8>, table: &PageTable) {
+    table.iter().for_each(|page| out.put_u64(page.checksum));
+    out.put_delta_column(table.iter().map(|page| page.key));
+    out.put_delta_column(table.iter().map(|page| page.before));
+    out.put_column(table.iter().map(|page| u64::from(page.tree)));
+    out.put_delta_column(table.iter().map(|page| page.offset));
+    out.put_column(table.iter().map(|page| u64::from(page.length)));
+    out.put_column(table.iter().map(|page| page.name.len() as u64));
+    table.iter().for_each(|page| out.extend(&page.name));
+}
+
+fn parse_table(cursor: &mut Cursor<'_>, count: usize, others: usize) -> Result<PageTable, Problem> {
+    let mut checksums = Vec::with_capacity(count.min(1 << 16));
+    for _ in 0..count {
+        checksums.push(cursor.u64()?);
+    }
+    let keys = cursor.delta_column(count)?;
+    let befores = cursor.delta_column(count)?;
+    let trees = cursor.column_u32(count)?;
+    let offsets = cursor.delta_column(count)?;
+    let lengths = cursor.column_u32(count)?;
+    let name_lengths = cursor.column(count)?;
+    let mut table: PageTable = Vec::with_capacity(count);
+    for at in 0..count {
+        let name_len = usize::try_from(name_lengths[at]).unwrap_or(usize::MAX);
+        if name_len > MAX_NAME || trees[at] as usize > others {
+            return Err(Problem::Malformed("a page that cannot be"));
+        }
+        let page = PageRef {
+            key: keys[at],
+            name: cursor.take(name_len)?.to_vec(),
+            before: befores[at],
+            tree: trees[at],
+            offset: offsets[at],
+            length: lengths[at],
+            checksum: checksums[at],
+        };
+        let after = |last: &PageRef| (last.key, &last.name) <= (page.key, &page.name);
+        if !table.last().is_none_or(after) {
+            return Err(Problem::Malformed("pages out of order"));
+        }
+        table.push(page);
+    }
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_round_trips_and_keeps_order() {
+        let page = |key, name: &[u8], before| PageRef {
+            key,
+            name: name.to_vec(),
+            before,
+            tree: 1,
+            offset: 10 * key,
+            length: 9,
+            checksum: u64::MAX - key,
+        };
+        let footer = TreeFooter {
+            next_inode: 12,
+            entries: 11,
+            has_xattrs: true,
+            origins: vec![[1; 32]],
+            others: vec![ObjectRef { id: [2; 32], length: 3, checksum: 4 }],
+            inodes: vec![page(1, b"", 0)],
+            entry_pages: vec![page(1, b"a", 0), page(1, b"b", 5), page(3, b"", 9)],
+            extents: vec![],
+        };
+        assert_eq!(TreeFooter::decode(&footer.encode().0).unwrap(), footer);
+        let mut swapped = footer;
+        swapped.entry_pages.swap(0, 2);
+        assert!(TreeFooter::decode(&swapped.encode().0).is_err());
+    }
+}

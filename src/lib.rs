@@ -1,0 +1,23 @@
+//! packfs: a mountable archive file system.
+//!
+//! A level of modules imports only the levels above it in this list; the `tidy` test sees to it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`monitor`] | how long work tells of its progress, and is told to stop |
+//! | [`format`] | bytes ↔ structs, one file per section of `format-spec.md`; no I/O |
+//! | [`storage`] | where bytes live: local, image, memory |
+//! | [`pack`] | one pack: writer, codec |
+//! | [`index`] | segments together: block number → frame |
+//! | [`tree`] | pages of inodes, directories, extents: reader, writer |
+//! | [`store`] | an opened archive: roots, block reads, working set |
+//! | [`ingest`] | scan, cut, dedup, fill: the parallel build |
+//! | [`fs`] | file operations, without FUSE |
+//! | [`restore`] | files out of an archive: to a folder, to a tar |
+//! | [`mount`] | FUSE adapter, session, options |
+//! | [`cli`] | one file per command; only here is anything printed |
+//!
+//! The read path, from the top: [`mount`] → [`fs::ArchiveFs::read`] → [`tree::Tree::extents`] →
+//! [`index::Index::pieces`] → [`store::Store::frame`] → [`store::WorkingSet`].
+
+pub mod format;

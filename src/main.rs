@@ -1,0 +1,2 @@
+//! packfs.
+fn main() {}
