@@ -20,4 +20,10 @@
 //! The read path, from the top: [`mount`] → [`fs::ArchiveFs::read`] → [`tree::Tree::extents`] →
 //! [`index::Index::pieces`] → [`store::Store::frame`] → [`store::WorkingSet`].
 
+pub mod cache;
 pub mod format;
+pub mod index;
+pub mod monitor;
+pub mod pack;
+pub mod storage;
+pub mod tree;

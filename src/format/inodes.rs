@@ -92,8 +92,8 @@ pub struct Inode {
     pub times: Option<(Time, Time)>,
     /// Its extended attributes: 0 for none, else one more than a place in the page's sets.
     pub xattrs: u32,
-    /// Where its symlink target begins among the page's targets.
-    target_at: u32,
+    /// Where its symlink target begins among the page's targets; the page sees to it.
+    pub target_at: u32,
 }
 
 impl Inode {

@@ -1,0 +1,130 @@
+//! Frames: compressed as they go in, inflated as they come out.
+
+use std::cell::RefCell;
+
+use zstd::bulk::Decompressor;
+
+use crate::format::{Codec, Problem};
+
+/// zstd level that a sample is tried at, to find what does not compress.
+const PROBE_LEVEL: i32 = 1;
+/// Length of a sample, in bytes.
+const SAMPLE: usize = 16 * 1024;
+/// How many samples of a frame are tried.
+const SAMPLES: usize = 8;
+/// A frame is worth compressing if it shrinks by one part in so many.
+const WORTH: usize = 32;
+
+/// Compresses frames with one codec; holds its buffers, so keep one for each thread.
+pub struct Compressor {
+    codec: Codec,
+    zstd: zstd::bulk::Compressor<'static>,
+    probe: zstd::bulk::Compressor<'static>,
+}
+
+impl std::fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compressor").field("codec", &self.codec).finish_non_exhaustive()
+    }
+}
+
+impl Compressor {
+    /// A compressor; `level` is zstd's, 1 to 22.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn new(codec: Codec, level: i32) -> std::io::Result<Self> {
+        let mut zstd = zstd::bulk::Compressor::new(level)?;
+        // The frame record has the length and a checksum: no need for them twice.
+        zstd.include_checksum(false)?;
+        zstd.include_contentsize(false)?;
+        zstd.include_magicbytes(false)?;
+        Ok(Self { codec, zstd, probe: zstd::bulk::Compressor::new(PROBE_LEVEL)? })
+    }
+
+    /// A frame's stored form; what does not shrink is stored as it is.
+    #[must_use]
+    pub fn compress(&mut self, frame: Vec<u8>) -> (Codec, Vec<u8>) {
+        let codec = if self.hopeless(&frame) { Codec::None } else { self.codec };
+        let small = match codec {
+            Codec::None => None,
+            Codec::Zstd => self.zstd.compress(&frame).ok(),
+            Codec::Lz4 => Some(lz4_flex::block::compress(&frame)),
+        };
+        match small.filter(|small| small.len() + frame.len() / WORTH < frame.len()) {
+            Some(small) => (self.codec, small),
+            None => (Codec::None, frame),
+        }
+    }
+
+    /// Whether no sample of a frame shrinks: then it is media, or compressed, or encrypted.
+    fn hopeless(&mut self, frame: &[u8]) -> bool {
+        let step = frame.len() / SAMPLES;
+        if step < SAMPLE {
+            return false;
+        }
+        let samples = (0..SAMPLES).map(|sample| &frame[sample * step..sample * step + SAMPLE]);
+        samples.into_iter().all(|sample| {
+            let small = self.probe.compress(sample).map_or(usize::MAX, |small| small.len());
+            small > SAMPLE - SAMPLE / WORTH
+        })
+    }
+}
+
+thread_local! {
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Inflates a frame, which must come to exactly `length` bytes.
+///
+/// # Errors
+/// [`Problem::Inflate`] if it is damaged or of another length.
+pub fn inflate(codec: Codec, stored: Vec<u8>, length: usize) -> Result<Vec<u8>, Problem> {
+    let bytes = match codec {
+        Codec::None => stored,
+        Codec::Zstd => DECOMPRESSOR.with_borrow_mut(|slot| {
+            let decompressor = match slot {
+                Some(decompressor) => decompressor,
+                None => slot.insert(new_decompressor()?),
+            };
+            decompressor.decompress(&stored, length).map_err(|_| Problem::Inflate)
+        })?,
+        Codec::Lz4 => {
+            lz4_flex::block::decompress(&stored, length).map_err(|_| Problem::Inflate)?
+        }
+    };
+    if bytes.len() == length { Ok(bytes) } else { Err(Problem::Inflate) }
+}
+
+fn new_decompressor() -> Result<Decompressor<'static>, Problem> {
+    let mut decompressor = Decompressor::new().map_err(|_| Problem::Inflate)?;
+    decompressor.include_magicbytes(false).map_err(|_| Problem::Inflate)?;
+    Ok(decompressor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_round_trip_and_noise_is_stored_as_it_is() {
+        let text: Vec<u8> = (0..300_000u32).flat_map(|n| (n / 50).to_le_bytes()).collect();
+        let mut seed = 1u64;
+        let noise: Vec<u8> = (0..300_000)
+            .map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 56) as u8
+            })
+            .collect();
+        for codec in [Codec::Zstd, Codec::Lz4, Codec::None] {
+            let mut compressor = Compressor::new(codec, 3).unwrap();
+            for (frame, shrinks) in [(&text, codec != Codec::None), (&noise, false)] {
+                let (codec, stored) = compressor.compress(frame.clone());
+                assert_eq!(codec != Codec::None, shrinks);
+                assert_eq!(&inflate(codec, stored.clone(), frame.len()).unwrap(), frame);
+                assert!(inflate(codec, stored.clone(), frame.len() - 1).is_err());
+                assert!(inflate(codec, stored, frame.len() + 1).is_err());
+            }
+        }
+    }
+}

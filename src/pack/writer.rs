@@ -1,0 +1,83 @@
+//! Puts a pack together: frames one after another, then the footer that lists them.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::format::{BlockHash, Codec, FrameRecord, Id, PackFooter, Section, seal, tail};
+
+/// A pack being filled, in memory.
+#[derive(Debug)]
+pub struct PackWriter {
+    bytes: Vec<u8>,
+    footer: PackFooter,
+}
+
+/// A pack that is whole.
+#[derive(Debug)]
+pub struct SealedPack {
+    /// BLAKE3 of its bytes.
+    pub id: Id,
+    /// All its bytes.
+    pub bytes: Vec<u8>,
+    /// What it says of itself.
+    pub footer: PackFooter,
+}
+
+impl PackWriter {
+    /// Begins the pack that follows `previous` in its chain (zeros: the first), whose first block
+    /// is number `first_number` there.
+    #[must_use]
+    pub fn new(previous: Id, first_number: u32, hash: BlockHash, hash_len: usize) -> Self {
+        let footer = PackFooter {
+            previous,
+            first_number,
+            frames: Vec::new(),
+            lengths: Vec::new(),
+            hash,
+            hashes: Vec::new(),
+            hash_len,
+            homes: Vec::new(),
+            moved: Vec::new(),
+        };
+        Self { bytes: seal(Section::PackHead, &[], None).0, footer }
+    }
+
+    /// Adds a frame: its stored bytes, and the lengths and full hashes of its blocks.
+    pub fn add_frame(&mut self, codec: Codec, stored: &[u8], blocks: &[(u32, Id)]) {
+        self.footer.frames.push(FrameRecord {
+            offset: self.bytes.len() as u64,
+            stored: u32::try_from(stored.len()).unwrap_or(u32::MAX),
+            inflated: blocks.iter().map(|(length, _)| length).sum(),
+            first_block: u32::try_from(self.footer.lengths.len()).unwrap_or(u32::MAX),
+            codec,
+            checksum: xxh3_64(stored),
+        });
+        self.bytes.extend(stored);
+        for (length, hash) in blocks {
+            self.footer.lengths.push(*length);
+            self.footer.hashes.extend(&hash[..self.footer.hash_len]);
+        }
+    }
+
+    /// Bytes of its frames once inflated.
+    #[must_use]
+    pub fn inflated(&self) -> u64 {
+        self.footer.frames.iter().map(|frame| u64::from(frame.inflated)).sum()
+    }
+
+    /// Whether no frame was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.footer.frames.is_empty()
+    }
+
+    /// Ends the pack.
+    #[must_use]
+    pub fn seal(mut self) -> SealedPack {
+        let footer = self.footer.encode();
+        let at = self.bytes.len() as u64;
+        self.bytes.extend(&footer);
+        self.bytes.extend(tail(at, footer.len() as u64));
+        let id = *blake3::hash(&self.bytes).as_bytes();
+        SealedPack { id, bytes: self.bytes, footer: self.footer }
+    }
+}

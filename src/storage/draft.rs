@@ -1,0 +1,196 @@
+//! An archive under construction: nobody sees it before it is whole.
+//!
+//! Order of writes: everything goes below a temporary name beside DEST, each object is synced as
+//! it is put, an image is synced when it is ended; then one rename makes it DEST, and the folder
+//! around it is synced. A draft that is dropped, for whatever reason, removes what it wrote.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{ErrorKind, ImageWriter, LocalStorage, Storage, StorageError};
+
+/// File name ending that makes DEST an image.
+const IMAGE_ENDING: &str = "pfs";
+
+/// An archive that is being written, below a temporary name.
+#[derive(Debug)]
+pub struct Draft {
+    dest: PathBuf,
+    temp: PathBuf,
+    force: bool,
+    kind: DraftKind,
+}
+
+#[derive(Debug)]
+enum DraftKind {
+    Store(Arc<LocalStorage>),
+    Image(Arc<ImageWriter>),
+}
+
+impl Draft {
+    /// Begins an archive that shall become `dest`: an image where that ends in `.pfs`.
+    ///
+    /// # Errors
+    /// If `dest` is there already (and, with `force`, is not an archive or a file that may be
+    /// replaced), or nothing can be written beside it.
+    pub fn new(dest: &Path, force: bool) -> Result<Self, StorageError> {
+        let name = dest.display().to_string();
+        let fail = |error| StorageError::io(&name, error);
+        let image = dest.extension().is_some_and(|ending| ending == IMAGE_ENDING);
+        may_become(dest, image, force)?;
+        let temp = temp_beside(dest).map_err(fail)?;
+        let kind = if image {
+            let mut options = File::options();
+            let file = options.read(true).write(true).create_new(true).open(&temp).map_err(fail)?;
+            let writer = ImageWriter::new(file, &name).inspect_err(|_| {
+                let _ = fs::remove_file(&temp);
+            })?;
+            DraftKind::Image(Arc::new(writer))
+        } else {
+            fs::create_dir(&temp).map_err(fail)?;
+            DraftKind::Store(Arc::new(LocalStorage::new(&temp)))
+        };
+        Ok(Self { dest: dest.to_owned(), temp, force, kind })
+    }
+
+    /// Where its objects are to be put.
+    #[must_use]
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        match &self.kind {
+            DraftKind::Store(storage) => Arc::clone(storage) as Arc<dyn Storage>,
+            DraftKind::Image(writer) => Arc::clone(writer) as Arc<dyn Storage>,
+        }
+    }
+
+    /// Whether it becomes an image.
+    #[must_use]
+    pub fn is_image(&self) -> bool {
+        matches!(self.kind, DraftKind::Image(_))
+    }
+
+    /// Makes it DEST, durably. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// If it cannot be ended or renamed; then DEST is as it was.
+    pub fn publish(self) -> Result<u64, StorageError> {
+        let length = match &self.kind {
+            DraftKind::Image(writer) => writer.finish()?,
+            DraftKind::Store(storage) => {
+                storage.list("")?.iter().map(|key| storage.size(key)).sum::<Result<u64, _>>()?
+            }
+        };
+        let fail = |error| StorageError::io(&self.dest.display().to_string(), error);
+        self.rename().map_err(fail)?;
+        let around = self.dest.parent().filter(|path| !path.as_os_str().is_empty());
+        let around = File::open(around.unwrap_or(Path::new("."))).map_err(fail)?;
+        around.sync_all().map_err(fail)?;
+        Ok(length)
+    }
+
+    fn rename(&self) -> io::Result<()> {
+        if !self.force || !self.dest.exists() {
+            let flags = RenameFlags::NOREPLACE;
+            return match renameat_with(CWD, &self.temp, CWD, &self.dest, flags) {
+                // A file system without that flag: the check was made when the draft began.
+                Err(rustix::io::Errno::INVAL) => fs::rename(&self.temp, &self.dest),
+                result => Ok(result?),
+            };
+        }
+        match self.kind {
+            DraftKind::Image(_) => fs::rename(&self.temp, &self.dest),
+            // The old store takes the draft's place, and goes with the draft.
+            DraftKind::Store(_) => {
+                Ok(renameat_with(CWD, &self.temp, CWD, &self.dest, RenameFlags::EXCHANGE)?)
+            }
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let removed = match self.kind {
+            DraftKind::Image(_) => fs::remove_file(&self.temp),
+            DraftKind::Store(_) => fs::remove_dir_all(&self.temp),
+        };
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("{}: left behind: {error}; remove it", self.temp.display());
+        }
+    }
+}
+
+/// Whether an archive may be written to `dest`.
+fn may_become(dest: &Path, image: bool, force: bool) -> Result<(), StorageError> {
+    let name = dest.display().to_string();
+    let there = match fs::symlink_metadata(dest) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StorageError::io(&name, error)),
+        Ok(there) => there,
+    };
+    if !force {
+        return Err(ErrorKind::Exists.of(&name));
+    }
+    let replaceable = if image {
+        there.is_file()
+    } else {
+        there.is_dir()
+            && (dest.join("packfs.toml").is_file()
+                || fs::read_dir(dest).is_ok_and(|mut entries| entries.next().is_none()))
+    };
+    if replaceable { Ok(()) } else { Err(ErrorKind::Foreign.of(&name)) }
+}
+
+/// A name beside `dest` that nobody has.
+fn temp_beside(dest: &Path) -> io::Result<PathBuf> {
+    let Some(name) = dest.file_name() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a name for an archive"));
+    };
+    let mut temp = OsString::from(".");
+    // A name may be as long as the file system allows: leave room for what is added to it.
+    let name = name.to_string_lossy();
+    temp.push(name.chars().take(32).collect::<String>());
+    temp.push(format!(".packfs-{}", std::process::id()));
+    Ok(dest.with_file_name(temp))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_draft_is_dest_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.pfs", "a"] {
+            let dest = folder.path().join(name);
+            let draft = Draft::new(&dest, false).unwrap();
+            draft.storage().put("packfs.toml", b"x").unwrap();
+            drop(draft);
+            assert!(names(folder.path()).is_empty());
+        }
+        for (name, force) in [("a.pfs", false), ("a", false), ("a.pfs", true), ("a", true)] {
+            let draft = Draft::new(&folder.path().join(name), force).unwrap();
+            draft.storage().put("packfs.toml", b"x").unwrap();
+            assert_eq!(draft.storage().get_range("packfs.toml", 0, 1).unwrap(), b"x");
+            assert!(draft.publish().unwrap() > 0);
+        }
+        assert_eq!(names(folder.path()), ["a", "a.pfs"]);
+        assert!(Draft::new(&folder.path().join("a"), false).is_err());
+        fs::create_dir(folder.path().join("home")).unwrap();
+        fs::write(folder.path().join("home/letter"), "").unwrap();
+        assert!(Draft::new(&folder.path().join("home"), true).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! What can go wrong where bytes live.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::format::FormatError;
+
+/// A verb of a storage that failed, and on what.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{object}: {kind}")]
+pub struct StorageError {
+    /// The object, as a user would look for it.
+    pub object: String,
+    /// What went wrong.
+    pub kind: ErrorKind,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ErrorKind {
+    /// There is no such object.
+    #[error("not found")]
+    NotFound,
+    /// There is something already.
+    #[error("is there already; --force replaces it")]
+    Exists,
+    /// There is something already that packfs must not remove.
+    #[error("is there already and is not a packfs archive; remove it first")]
+    Foreign,
+    /// No space is left.
+    #[error("no space left on the device; free some and run it again")]
+    Full,
+    /// It ends before what was asked for.
+    #[error("cut short: it ends before byte {0}; fetch it again or restore it from a copy")]
+    Short(u64),
+    /// It is longer than any such object.
+    #[error("is longer than packfs allows for such an object")]
+    TooLong,
+    /// It is no archive.
+    #[error("is not a packfs archive")]
+    NotArchive,
+    /// It can only be read.
+    #[error("an image is never changed; make a new one, or use a store")]
+    ReadOnly,
+    /// The image around it does not check out.
+    #[error("{0}; restore it from a copy")]
+    Format(FormatError),
+    /// Anything else the system says.
+    #[error("{0}")]
+    Io(Arc<io::Error>),
+}
+
+impl ErrorKind {
+    /// This, on that object.
+    #[must_use]
+    pub fn of(self, object: &str) -> StorageError {
+        StorageError { object: object.to_owned(), kind: self }
+    }
+}
+
+impl StorageError {
+    /// What the system said of that object.
+    #[must_use]
+    pub fn io(object: &str, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => ErrorKind::Exists,
+            _ => ErrorKind::Io(Arc::new(source)),
+        };
+        kind.of(object)
+    }
+
+    /// Whether the object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.kind, ErrorKind::NotFound)
+    }
+}

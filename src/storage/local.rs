@@ -1,0 +1,195 @@
+//! A store as a folder: one file for each object.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+
+use super::{Bytes, ErrorKind, MAP_ABOVE, Storage, StorageError};
+
+/// How many object files are kept open.
+const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Names of files under way start with this; whatever has such a name is not an object.
+const TEMP_PREFIX: &str = ".tmp-";
+
+/// The objects below a folder.
+#[derive(Debug)]
+pub struct LocalStorage {
+    folder: PathBuf,
+    open: Mutex<LruCache<String, Arc<File>>>,
+}
+
+impl LocalStorage {
+    /// The store in `folder`; nothing is looked at yet.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), open: Mutex::new(LruCache::new(OPEN_FILES)) }
+    }
+
+    fn file(&self, key: &str) -> Result<Arc<File>, StorageError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(key) {
+            return Ok(Arc::clone(file));
+        }
+        drop(open);
+        let file = File::open(self.folder.join(key)).map_err(|error| self.error(key, error))?;
+        let file = Arc::new(file);
+        open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.put(key.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn error(&self, key: &str, source: io::Error) -> StorageError {
+        StorageError::io(&self.locate(key), source)
+    }
+
+    /// Writes a whole file durably: temp name, fsync, rename, fsync of the folder.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(&self.folder);
+        self.make_folder(folder)?;
+        let mut temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder)?;
+        temp.write_all(bytes)?;
+        let readable = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+        temp.as_file().set_permissions(readable)?;
+        temp.as_file().sync_all()?;
+        temp.persist(path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
+    }
+
+    /// Makes a folder of the store, durably.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = folder.parent().filter(|_| folder != self.folder) {
+            self.make_folder(parent)?;
+        }
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    }
+
+    fn list_folder(&self, prefix: &str, keys: &mut Vec<String>) -> io::Result<()> {
+        let entries = match fs::read_dir(self.folder.join(prefix)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if entry.file_type()?.is_dir() {
+                self.list_folder(&format!("{prefix}{name}/"), keys)?;
+            } else if !name.starts_with(TEMP_PREFIX) {
+                keys.push(format!("{prefix}{name}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Storage for LocalStorage {
+    fn name(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    fn size(&self, key: &str) -> Result<u64, StorageError> {
+        let file = self.file(key)?;
+        file.metadata().map(|meta| meta.len()).map_err(|error| self.error(key, error))
+    }
+
+    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
+        let file = self.file(key)?;
+        read_at(&file, offset, length, offset, &self.locate(key))
+    }
+
+    fn get(&self, key: &str, limit: u64) -> Result<Bytes, StorageError> {
+        let size = self.size(key)?;
+        if size <= MAP_ABOVE.min(limit) {
+            let length = usize::try_from(size).unwrap_or(0);
+            return self.get_range(key, 0, length).map(Bytes::Owned);
+        }
+        if size > limit {
+            return Err(ErrorKind::TooLong.of(&self.locate(key)));
+        }
+        map(&*self.file(key)?, 0, size).map_err(|error| self.error(key, error))
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        self.write(&self.folder.join(key), bytes).map_err(|error| self.error(key, error))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let mut keys = Vec::new();
+        self.list_folder(prefix, &mut keys).map_err(|error| self.error(prefix, error))?;
+        keys.sort();
+        Ok(keys)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).pop(key);
+        match fs::remove_file(self.folder.join(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.error(key, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn locate(&self, key: &str) -> String {
+        self.folder.join(key).display().to_string()
+    }
+}
+
+/// Reads exactly `length` bytes of `file` at `at`; `offset` is where that is in `object`.
+pub(super) fn read_at(
+    file: &File,
+    at: u64,
+    length: usize,
+    offset: u64,
+    object: &str,
+) -> Result<Vec<u8>, StorageError> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, at).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            ErrorKind::Short(offset.saturating_add(length as u64)).of(object)
+        }
+        _ => StorageError::io(object, error),
+    })?;
+    Ok(bytes)
+}
+
+/// Maps part of a local file.
+#[expect(unsafe_code, reason = "objects are immutable: nobody but a vandal writes to one")]
+pub(super) fn map(file: &File, offset: u64, length: u64) -> io::Result<Bytes> {
+    let length = usize::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the map is only read, each value read from it is checked where it is used, and
+    // objects are never changed in place.
+    unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }.map(Bytes::Mapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_come_back_whole_and_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::new(folder.path());
+        storage.put("packs/aa/b", b"hello").unwrap();
+        storage.put("packs/ab/c", &vec![7; (MAP_ABOVE + 1) as usize]).unwrap();
+        assert_eq!(storage.list("packs/").unwrap(), ["packs/aa/b", "packs/ab/c"]);
+        assert_eq!(storage.list("roots/").unwrap(), [""; 0]);
+        assert_eq!(storage.get_range("packs/aa/b", 1, 3).unwrap(), b"ell");
+        let short = storage.get_range("packs/aa/b", 3, 3).unwrap_err();
+        assert!(matches!(short.kind, ErrorKind::Short(6)));
+        assert_eq!(storage.get("packs/ab/c", 1 << 30).unwrap().as_ref()[9], 7);
+        assert!(storage.get("packs/ab/c", 1 << 20).is_err());
+        storage.delete("packs/aa/b").unwrap();
+        storage.delete("packs/aa/b").unwrap();
+        assert!(storage.size("packs/aa/b").unwrap_err().is_not_found());
+    }
+}

@@ -1,0 +1,230 @@
+//! Reads a tree: finds the page that holds what is asked for, decodes it once, keeps it a while.
+
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::format::{
+    EntryPage, Extent, ExtentPage, FormatError, Inode, InodePage, Kind, ObjectRef, PageKind,
+    PageRef, Problem, Section, TAIL_LEN, TreeFooter, check, read_tail,
+};
+use crate::storage::{Storage, StorageError};
+
+/// Bytes of decoded pages that are kept.
+const PAGE_BUDGET: u64 = 64 << 20;
+/// What a decoded page takes, for each byte that it takes encoded: a rough figure, high enough.
+const DECODED: u64 = 12;
+
+/// Why a tree, or a page of it, could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TreeError {
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A section does not check out.
+    #[error("{object}: {source}")]
+    Format {
+        /// The tree, as a user would look for it.
+        object: String,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+}
+
+#[derive(Debug)]
+enum Page {
+    Inodes(InodePage),
+    Entries(EntryPage),
+    Extents(ExtentPage),
+}
+
+/// An entry that was found in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Its inode.
+    pub inode: u64,
+    /// What that is.
+    pub kind: Kind,
+}
+
+/// A tree, opened.
+#[derive(Debug)]
+pub struct Tree {
+    storage: Arc<dyn Storage>,
+    key: String,
+    footer: TreeFooter,
+    pages: Cache<(PageKind, u32), Page, TreeError>,
+}
+
+impl Tree {
+    /// Opens the tree that `object` names: reads its page tables.
+    ///
+    /// # Errors
+    /// If it is missing, cannot be read, or is not what `object` says.
+    pub fn open(storage: Arc<dyn Storage>, object: &ObjectRef) -> Result<Self, TreeError> {
+        let key = super::key(&object.id);
+        let format = |source| TreeError::Format { object: storage.locate(&key), source };
+        let tail_at = object.length.checked_sub(TAIL_LEN as u64);
+        let tail_at = tail_at.ok_or_else(|| format(Problem::Truncated.of(Section::Tail)))?;
+        let tail = storage.get_range(&key, tail_at, TAIL_LEN)?;
+        let (offset, length) = read_tail(&tail, object.length).map_err(format)?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let bytes = storage.get_range(&key, offset, length)?;
+        if check(Section::Tree, &bytes).map_err(format)? != object.checksum {
+            return Err(format(Problem::Checksum.of(Section::Tree)));
+        }
+        let footer = TreeFooter::decode(&bytes).map_err(format)?;
+        Ok(Self { key, footer, pages: Cache::new(PAGE_BUDGET), storage })
+    }
+
+    /// What the tree says of itself.
+    #[must_use]
+    pub fn footer(&self) -> &TreeFooter {
+        &self.footer
+    }
+
+    fn format(&self, source: FormatError) -> TreeError {
+        TreeError::Format { object: self.storage.locate(&self.key), source }
+    }
+
+    fn page(&self, kind: PageKind, at: usize) -> Result<Arc<Page>, TreeError> {
+        let section = section(kind);
+        let absent = || self.format(Problem::Malformed("no such page").of(section));
+        let page = self.footer.table(kind).get(at).ok_or_else(absent)?;
+        let slot = u32::try_from(at).map_err(|_| absent())?;
+        let lost = || self.format(Problem::Malformed("a reader failed").of(section));
+        let weight = u64::from(page.length) * DECODED;
+        self.pages.get((kind, slot), weight, lost, || self.load(kind, page))
+    }
+
+    fn load(&self, kind: PageKind, page: &PageRef) -> Result<Page, TreeError> {
+        let key = match (page.tree as usize).checked_sub(1) {
+            None => self.key.clone(),
+            Some(other) => super::key(&self.footer.others[other].id),
+        };
+        let format = |source| TreeError::Format { object: self.storage.locate(&key), source };
+        let bytes = self.storage.get_range(&key, page.offset, page.length as usize)?;
+        if check(section(kind), &bytes).map_err(format)? != page.checksum {
+            return Err(format(Problem::Checksum.of(section(kind))));
+        }
+        match kind {
+            PageKind::Inodes => InodePage::decode(&bytes).map(Page::Inodes),
+            PageKind::Entries => EntryPage::decode(&bytes).map(Page::Entries),
+            PageKind::Extents => ExtentPage::decode(&bytes).map(Page::Extents),
+        }
+        .map_err(format)
+    }
+
+    /// Calls `with` with an inode and its page, if there is such an inode.
+    ///
+    /// # Errors
+    /// If its page cannot be read.
+    pub fn inode<T>(
+        &self,
+        number: u64,
+        with: impl FnOnce(&InodePage, &Inode) -> T,
+    ) -> Result<Option<T>, TreeError> {
+        let table = &self.footer.inodes;
+        let Some(at) = table.partition_point(|page| page.key <= number).checked_sub(1) else {
+            return Ok(None);
+        };
+        let page = self.page(PageKind::Inodes, at)?;
+        let Page::Inodes(page) = &*page else { return Ok(None) };
+        Ok(page.get(number).map(|inode| with(page, inode)))
+    }
+
+    /// The entry of that name in that folder.
+    ///
+    /// # Errors
+    /// If the page that would hold it cannot be read.
+    pub fn lookup(&self, folder: u64, name: &[u8]) -> Result<Option<Found>, TreeError> {
+        let table = &self.footer.entry_pages;
+        let before = |page: &PageRef| (page.key, page.name.as_slice()) <= (folder, name);
+        let Some(at) = table.partition_point(before).checked_sub(1) else { return Ok(None) };
+        let page = self.page(PageKind::Entries, at)?;
+        let Page::Entries(page) = &*page else { return Ok(None) };
+        let found = page.find(folder, name);
+        Ok(found.map(|entry| Found { inode: entry.inode, kind: entry.kind }))
+    }
+
+    /// Calls `each` with the entries of a folder, in the order of their names, from `offset` on
+    /// (0: the first), until it returns false. It gets the name, the entry, and the offset that
+    /// goes on after it.
+    ///
+    /// # Errors
+    /// If a page cannot be read.
+    pub fn list(
+        &self,
+        folder: u64,
+        offset: u64,
+        mut each: impl FnMut(&[u8], Found, u64) -> bool,
+    ) -> Result<(), TreeError> {
+        let table = &self.footer.entry_pages;
+        let first = match offset {
+            // A folder may begin in the page before the first that begins with it.
+            0 => table.partition_point(|page| (page.key, page.name.as_slice()) <= (folder, b"")),
+            _ => table.partition_point(|page| page.before <= offset),
+        };
+        for at in first.saturating_sub(1)..table.len() {
+            if table[at].key > folder {
+                break;
+            }
+            let page = self.page(PageKind::Entries, at)?;
+            let Page::Entries(page) = &*page else { break };
+            let before = table[at].before;
+            let row = match offset {
+                0 => page.entries.partition_point(|entry| entry.folder < folder),
+                _ => usize::try_from(offset.saturating_sub(before)).unwrap_or(usize::MAX),
+            };
+            let rows = page.entries.iter().enumerate().skip(row);
+            for (row, entry) in rows {
+                if entry.folder != folder {
+                    return Ok(());
+                }
+                let found = Found { inode: entry.inode, kind: entry.kind };
+                if !each(page.name(entry), found, before.saturating_add(row as u64 + 1)) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the extents of a file, from the one that holds byte `offset` on, until
+    /// it returns false.
+    ///
+    /// # Errors
+    /// If a page cannot be read, or what `each` fails with.
+    pub fn extents<E: From<TreeError>>(
+        &self,
+        inode: u64,
+        offset: u64,
+        mut each: impl FnMut(&Extent) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let table = &self.footer.extents;
+        let first = table.partition_point(|page| (page.key, page.before) <= (inode, offset));
+        for at in first.saturating_sub(1)..table.len() {
+            if table[at].key > inode {
+                break;
+            }
+            let page = self.page(PageKind::Extents, at)?;
+            let Page::Extents(page) = &*page else { break };
+            let row = page
+                .extents
+                .partition_point(|extent| (extent.inode, extent.end()) <= (inode, offset));
+            for extent in &page.extents[row..] {
+                if extent.inode != inode || !each(extent)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn section(kind: PageKind) -> Section {
+    match kind {
+        PageKind::Inodes => Section::Inodes,
+        PageKind::Entries => Section::Entries,
+        PageKind::Extents => Section::Extents,
+    }
+}
