@@ -22,8 +22,10 @@
 
 pub mod cache;
 pub mod format;
+pub mod fs;
 pub mod index;
 pub mod monitor;
 pub mod pack;
 pub mod storage;
+pub mod store;
 pub mod tree;

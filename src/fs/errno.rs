@@ -1,0 +1,21 @@
+//! Errors as the system numbers them.
+
+use rustix::io::Errno;
+
+use super::FsError;
+
+impl FsError {
+    /// The system's number for this error.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        let errno = match self {
+            Self::NoEntry => Errno::NOENT,
+            Self::NotFolder => Errno::NOTDIR,
+            Self::NotSymlink | Self::NotFile => Errno::INVAL,
+            Self::IsFolder => Errno::ISDIR,
+            Self::NoData => Errno::NXIO,
+            Self::Damaged(_) => Errno::IO,
+        };
+        errno.raw_os_error()
+    }
+}

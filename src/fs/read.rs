@@ -1,0 +1,185 @@
+//! The read path: a range of a file → extents → pieces of frames.
+
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use super::{ArchiveFs, FsError, Seek};
+use crate::format::{Extent, Kind};
+use crate::index::{Missing, Piece, Run};
+use crate::store::{self, Cause};
+use crate::tree::TreeError;
+
+/// Bytes of a file: part of one frame, or put together.
+#[derive(Debug)]
+pub enum Data {
+    /// All in one frame of the working set: nothing is copied.
+    Frame(Arc<Vec<u8>>, Range<usize>),
+    /// From several frames or holes.
+    Joined(Vec<u8>),
+}
+
+impl Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Frame(frame, range) => &frame[range.clone()],
+            Self::Joined(bytes) => bytes,
+        }
+    }
+}
+
+/// Puts the answer to a read together, without a copy while it is one piece.
+struct Gather {
+    data: Data,
+    want: usize,
+}
+
+impl Gather {
+    fn new(want: usize) -> Self {
+        Self { data: Data::Joined(Vec::new()), want }
+    }
+
+    fn joined(&mut self) -> &mut Vec<u8> {
+        if let Data::Frame(..) = self.data {
+            let mut bytes = Vec::with_capacity(self.want);
+            bytes.extend_from_slice(&self.data);
+            self.data = Data::Joined(bytes);
+        }
+        match &mut self.data {
+            Data::Joined(bytes) => bytes,
+            Data::Frame(..) => unreachable!("replaced above"),
+        }
+    }
+
+    fn frame(&mut self, frame: Arc<Vec<u8>>, range: Range<usize>) {
+        if self.data.is_empty() {
+            self.data = Data::Frame(frame, range);
+        } else {
+            self.joined().extend_from_slice(&frame[range]);
+        }
+    }
+
+    fn hole(&mut self, length: usize) {
+        let bytes = self.joined();
+        bytes.resize(bytes.len() + length, 0);
+    }
+}
+
+/// Why a read failed inside; the file it hurts is added outside.
+enum Failure {
+    Tree(TreeError),
+    Store(store::Error),
+    Missing,
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(error)
+    }
+}
+
+impl From<Missing> for Failure {
+    fn from(_: Missing) -> Self {
+        Self::Missing
+    }
+}
+
+impl ArchiveFs {
+    /// Up to `length` bytes of a file from `offset` on; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// If it is not a regular file, or what holds any of these bytes is damaged; then the path is
+    /// in the log.
+    pub fn read(&self, ino: u64, offset: u64, length: u32) -> Result<Data, FsError> {
+        let attr = self.attr(ino)?;
+        match attr.kind {
+            Kind::File => {}
+            Kind::Folder => return Err(FsError::IsFolder),
+            _ => return Err(FsError::NotFile),
+        }
+        let end = attr.size.min(offset.saturating_add(u64::from(length)));
+        let want = usize::try_from(end.saturating_sub(offset)).unwrap_or(0);
+        let mut gather = Gather::new(want);
+        let mut at = offset;
+        let read = self.store.tree().extents(ino, offset, |extent| {
+            if at >= end || extent.offset > at {
+                return Ok(false);
+            }
+            let upto = end.min(extent.end());
+            self.read_extent(extent, at, upto, &mut gather)?;
+            at = upto;
+            Ok(at < end)
+        });
+        // Extents that stop before the file does are as good as missing.
+        let read = read.and(if at >= end { Ok(()) } else { Err(Failure::Missing) });
+        read.map(|()| gather.data).map_err(|failure| self.hurt(ino, offset, end, failure))
+    }
+
+    fn read_extent(
+        &self,
+        extent: &Extent,
+        from: u64,
+        to: u64,
+        gather: &mut Gather,
+    ) -> Result<(), Failure> {
+        if extent.origin == 0 {
+            gather.hole(usize::try_from(to - from).unwrap_or(0));
+            return Ok(());
+        }
+        let origin = self.store.origin(extent.origin)?;
+        let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
+        let (from, to) = (from - extent.offset, to - extent.offset);
+        self.store.index().pieces(origin, run, from, to, |piece: Piece| {
+            let frame =
+                self.store.frame(piece.frame, piece.inflated).map_err(Failure::Store)?;
+            let start = piece.offset as usize;
+            let range = start..start + piece.length as usize;
+            if range.end > frame.len() {
+                return Err(Failure::Missing);
+            }
+            gather.frame(frame, range);
+            Ok(())
+        })
+    }
+
+    /// Logs which bytes of which file cannot be read, and why.
+    fn hurt(&self, ino: u64, from: u64, to: u64, failure: Failure) -> FsError {
+        let error = match failure {
+            Failure::Tree(error) => error.into(),
+            Failure::Store(error) => error,
+            Failure::Missing => store::Error::new(&self.store.name(), Cause::Missing(Missing)),
+        };
+        let path = crate::monitor::show(&self.path_of(ino));
+        log::error!("{path}: bytes {from} to {to} cannot be read: {error}");
+        FsError::Damaged(Arc::new(error))
+    }
+
+    /// The offset of the next data or hole at or after `offset`.
+    ///
+    /// # Errors
+    /// [`FsError::NoData`] if there is none up to the end; if it is not a regular file, or a page
+    /// is damaged.
+    pub fn seek(&self, ino: u64, offset: u64, whence: Seek) -> Result<u64, FsError> {
+        let attr = self.attr(ino)?;
+        if attr.kind != Kind::File {
+            return Err(FsError::NotFile);
+        }
+        if offset >= attr.size {
+            return Err(FsError::NoData);
+        }
+        let mut found = None;
+        let sought = self.store.tree().extents::<TreeError>(ino, offset, |extent| {
+            if (extent.origin == 0) == (whence == Seek::Hole) {
+                found = Some(extent.offset.max(offset));
+            }
+            Ok(found.is_none())
+        });
+        sought.map_err(|error| self.damaged(ino, error))?;
+        match whence {
+            // The end of a file is a hole.
+            Seek::Hole => Ok(found.unwrap_or(attr.size)),
+            Seek::Data => found.ok_or(FsError::NoData),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! An opened archive: its settings, root, index and tree, and the frames that its data lies in.
+
+mod error;
+mod keys;
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use error::{Cause, Error};
+pub use keys::{CONFIG, INDEX, ROOTS, index_key, root_key};
+
+use crate::cache::Cache;
+use crate::format::{
+    Config, ENVELOPE_LEN, FormatError, Id, MAX_TABLE, ObjectRef, Problem, Root, Section, Segment,
+    check,
+};
+use crate::index::{FrameId, Index, Missing, Origin};
+use crate::pack;
+use crate::storage::{Bytes, Storage};
+use crate::tree::Tree;
+
+/// Default budget of the working set, in bytes.
+pub const WORKING_SET: u64 = 512 << 20;
+/// Longest settings file and root, in bytes.
+const MAX_SMALL: u64 = 16 << 20;
+
+/// How an archive is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions {
+    /// Budget of the working set, in bytes.
+    pub working_set: u64,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { working_set: WORKING_SET }
+    }
+}
+
+/// Inflated frames held in memory under a byte budget.
+pub type WorkingSet = Cache<FrameId, Vec<u8>, Error>;
+
+/// An archive, opened at its newest root.
+#[derive(Debug)]
+pub struct Store {
+    storage: Arc<dyn Storage>,
+    config: Config,
+    root_key: String,
+    root: Root,
+    index: Index,
+    tree: Tree,
+    origins: Vec<Origin>,
+    working_set: WorkingSet,
+}
+
+impl Store {
+    /// Opens an archive: reads its settings, newest root, index and page tables.
+    ///
+    /// # Errors
+    /// If it is no archive, or one of these is missing or does not check out.
+    pub fn open(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self, Error> {
+        let config = read_config(&*storage)?;
+        let (root_key, root) = read_root(&*storage)?;
+        let open = |object| open_segment(&*storage, object);
+        let segments = root.segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let index = Index::new(segments);
+        let tree = Tree::open(Arc::clone(&storage), &root.tree)?;
+        let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
+        let working_set = Cache::new(options.working_set);
+        Ok(Self { storage, config, root_key, root, index, tree, origins, working_set })
+    }
+
+    /// What a user calls it: its path.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.storage.name()
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The root it was opened at, and that root's key.
+    #[must_use]
+    pub fn root(&self) -> (&str, &Root) {
+        (&self.root_key, &self.root)
+    }
+
+    /// Its index.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Its tree.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Where its objects lie.
+    #[must_use]
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// Where the blocks of an extent are listed; `slot` is the extent's origin, not 0.
+    ///
+    /// # Errors
+    /// If the tree names no such origin.
+    pub fn origin(&self, slot: u32) -> Result<&Origin, Missing> {
+        (slot as usize).checked_sub(1).and_then(|slot| self.origins.get(slot)).ok_or(Missing)
+    }
+
+    /// An inflated frame, from the working set or through it; `inflated` is its length in bytes.
+    ///
+    /// # Errors
+    /// If it cannot be read, does not match its checksum, or does not inflate.
+    pub fn frame(&self, id: FrameId, inflated: u32) -> Result<Arc<Vec<u8>>, Error> {
+        let lost = || Error::new(&self.name(), Cause::Lost);
+        self.working_set.get(id, u64::from(inflated), lost, || self.load(id))
+    }
+
+    fn load(&self, id: FrameId) -> Result<Vec<u8>, Error> {
+        let (record, pack) = self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
+        let key = pack::key(&pack);
+        let stored = self.storage.get_range(&key, record.offset, record.stored as usize)?;
+        let damaged = |problem| {
+            let object = format!("{}: frame at byte {}", self.storage.locate(&key), record.offset);
+            Error::new(&object, Cause::Frame(problem))
+        };
+        if xxh3_64(&stored) != record.checksum {
+            return Err(damaged(Problem::Checksum));
+        }
+        pack::inflate(record.codec, stored, record.inflated as usize).map_err(damaged)
+    }
+}
+
+fn format_error(storage: &dyn Storage, key: &str, error: FormatError) -> Error {
+    Error::new(&storage.locate(key), Cause::Format(error))
+}
+
+fn read_config(storage: &dyn Storage) -> Result<Config, Error> {
+    let bytes = match storage.get(CONFIG, MAX_SMALL) {
+        Err(error) if error.is_not_found() => {
+            return Err(Error::new(&storage.name(), Cause::NotArchive));
+        }
+        bytes => bytes?,
+    };
+    Config::decode(bytes.as_ref()).map_err(|error| format_error(storage, CONFIG, error))
+}
+
+/// The newest root that checks out: nobody names the one of highest number as a parent.
+///
+/// A root that does not check out does not exist; if no other does, what is wrong with it is why
+/// the archive cannot be opened.
+fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
+    let mut keys: Vec<(u64, Id, String)> = storage
+        .list(ROOTS)?
+        .into_iter()
+        .filter_map(|key| keys::parse_root(&key).map(|(number, id)| (number, id, key)))
+        .collect();
+    keys.sort();
+    let mut failure = None;
+    for (_, id, key) in keys.into_iter().rev() {
+        match open_root(storage, &key, &id) {
+            Ok(root) => return Ok((key, root)),
+            Err(error) => {
+                log::warn!("{error}; passed over");
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::new(&storage.name(), Cause::NoRoot)))
+}
+
+fn open_root(storage: &dyn Storage, key: &str, id: &Id) -> Result<Root, Error> {
+    let bytes = storage.get(key, MAX_SMALL)?;
+    let root =
+        Root::decode(bytes.as_ref()).map_err(|error| format_error(storage, key, error))?;
+    if blake3::hash(bytes.as_ref()).as_bytes() == id {
+        return Ok(root);
+    }
+    Err(format_error(storage, key, Problem::Checksum.of(Section::Root)))
+}
+
+fn open_segment(storage: &dyn Storage, object: &ObjectRef) -> Result<Segment<Bytes>, Error> {
+    let key = index_key(&object.id);
+    let limit = (MAX_TABLE + ENVELOPE_LEN) as u64;
+    let bytes = storage.get(&key, limit)?;
+    let fail = |error| format_error(storage, &key, error);
+    if check(Section::Index, bytes.as_ref()).map_err(fail)? != object.checksum {
+        return Err(fail(Problem::Checksum.of(Section::Index)));
+    }
+    Segment::open(bytes).map_err(fail)
+}
