@@ -83,8 +83,7 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
     #[must_use]
     pub fn new(budget: u64) -> Self {
         let shards = (budget / SHARD_BYTES).clamp(1, MAX_SHARDS);
-        let shard =
-            || Shard { slots: LruCache::unbounded(), bytes: 0, budget: budget / shards };
+        let shard = || Shard { slots: LruCache::unbounded(), bytes: 0, budget: budget / shards };
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
             hasher: RandomState::new(),
@@ -210,11 +209,16 @@ mod tests {
             for _ in 0..16 {
                 scope.spawn(|| {
                     start.wait();
-                    let value = cache.get(7, 10, || (), || {
-                        loads.fetch_add(1, Ordering::Relaxed);
-                        std::thread::sleep(std::time::Duration::from_millis(20));
-                        Ok(9)
-                    });
+                    let value = cache.get(
+                        7,
+                        10,
+                        || (),
+                        || {
+                            loads.fetch_add(1, Ordering::Relaxed);
+                            std::thread::sleep(std::time::Duration::from_millis(20));
+                            Ok(9)
+                        },
+                    );
                     assert_eq!(*value.unwrap(), 9);
                 });
             }

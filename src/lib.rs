@@ -20,10 +20,13 @@
 //! The read path, from the top: [`mount`] → [`fs::ArchiveFs::read`] → [`tree::Tree::extents`] →
 //! [`index::Index::pieces`] → [`store::Store::frame`] → [`store::WorkingSet`].
 
+pub mod beneath;
 pub mod cache;
+pub mod cli;
 pub mod format;
 pub mod fs;
 pub mod index;
+pub mod ingest;
 pub mod monitor;
 pub mod pack;
 pub mod storage;

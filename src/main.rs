@@ -1,2 +1,7 @@
-//! packfs.
-fn main() {}
+//! Parses, runs, and turns the outcome into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    packfs::cli::main()
+}

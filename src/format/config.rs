@@ -97,8 +97,8 @@ impl Config {
         if seal != format!("\"{:016x}\"\n", xxh3_64(body.as_bytes())) {
             return Err(Problem::Checksum);
         }
-        let config: Self =
-            toml::from_str(body).map_err(|_| Problem::Malformed("not the settings it should be"))?;
+        let config: Self = toml::from_str(body)
+            .map_err(|_| Problem::Malformed("not the settings it should be"))?;
         if config.format != VERSION {
             return Err(Problem::Version(config.format));
         }

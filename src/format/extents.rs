@@ -154,8 +154,7 @@ mod tests {
             first,
             count,
         };
-        let hole =
-            Extent { inode: 5, offset: 30, bytes: 1 << 45, origin: 0, first: 0, count: 0 };
+        let hole = Extent { inode: 5, offset: 30, bytes: 1 << 45, origin: 0, first: 0, count: 0 };
         let page = ExtentPage {
             extents: vec![run(5, 10, 20, 100, 2), hole, run(6, 0, 1, 102, 1), run(9, 0, 7, 3, 7)],
         };

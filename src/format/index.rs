@@ -135,16 +135,8 @@ impl<B: AsRef<[u8]>> Segment<B> {
             + pack_count * PACK_RECORD_LEN
             + range_count * Range::LEN;
         let lengths_at = frames_at + frame_count * FRAME_RECORD_LEN;
-        let segment = Self {
-            bytes,
-            homes,
-            packs,
-            ranges,
-            frames_at,
-            frame_count,
-            lengths_at,
-            block_count,
-        };
+        let segment =
+            Self { bytes, homes, packs, ranges, frames_at, frame_count, lengths_at, block_count };
         segment.check_frames()?;
         Ok(segment)
     }
@@ -153,8 +145,10 @@ impl<B: AsRef<[u8]>> Segment<B> {
         for frame in 0..self.frame_count {
             let (record, pack) = self.parse_frame(frame)?;
             record.valid()?;
-            let (_, length) =
-                self.packs.get(pack as usize).ok_or(Problem::Malformed("a frame without a pack"))?;
+            let (_, length) = self
+                .packs
+                .get(pack as usize)
+                .ok_or(Problem::Malformed("a frame without a pack"))?;
             if record.offset + u64::from(record.stored) > *length {
                 return Err(Problem::Malformed("a frame beyond the end of its pack"));
             }
@@ -219,7 +213,8 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// from it on follow one another here.
     #[must_use]
     pub fn local(&self, home: u32, number: u32) -> Option<(u32, u32)> {
-        let after = self.ranges.partition_point(|range| (range.home, range.first) <= (home, number));
+        let after =
+            self.ranges.partition_point(|range| (range.home, range.first) <= (home, number));
         let range = self.ranges.get(after.checked_sub(1)?)?;
         let into = number - range.first;
         (range.home == home && into < range.count).then(|| (range.local + into, range.count - into))
@@ -337,7 +332,12 @@ mod tests {
 
     fn built() -> Vec<u8> {
         let mut builder = IndexBuilder::default();
-        builder.add_pack([1; 32], 500, &[frame(48, 30, 0), frame(53, 65_536, 2)], &[10, 20, 65_536]);
+        builder.add_pack(
+            [1; 32],
+            500,
+            &[frame(48, 30, 0), frame(53, 65_536, 2)],
+            &[10, 20, 65_536],
+        );
         builder.add_pack([2; 32], 100, &[frame(48, 7, 0)], &[3, 4]);
         builder.add_range([9; 32], 0, 3, 0);
         builder.add_range([8; 32], 70, 2, 3);

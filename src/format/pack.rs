@@ -191,17 +191,7 @@ impl PackFooter {
             return Err(Problem::Limit("number of blocks in a segment"));
         }
         frames_cover(frames.iter().copied(), |block| lengths[block], lengths.len())?;
-        Ok(Self {
-            previous,
-            first_number,
-            frames,
-            lengths,
-            hash,
-            hashes,
-            hash_len,
-            homes,
-            moved,
-        })
+        Ok(Self { previous, first_number, frames, lengths, hash, hashes, hash_len, homes, moved })
     }
 }
 

@@ -113,16 +113,7 @@ impl TreeFooter {
         let (inodes, entry_pages, extents) = (inodes?, entry_pages?, extents?);
         cursor.end()?;
         let has_xattrs = flags & FLAG_XATTRS != 0;
-        Ok(Self {
-            next_inode,
-            entries,
-            has_xattrs,
-            origins,
-            others,
-            inodes,
-            entry_pages,
-            extents,
-        })
+        Ok(Self { next_inode, entries, has_xattrs, origins, others, inodes, entry_pages, extents })
     }
 
     /// The table of one kind of page.

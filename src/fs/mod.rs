@@ -107,14 +107,12 @@ impl ArchiveFs {
         &self.store
     }
 
-    fn inode<T>(
-        &self,
-        ino: u64,
-        with: impl FnOnce(&InodePage, &Inode) -> T,
-    ) -> Result<T, FsError> {
-        self.store.tree().inode(ino, with).map_err(|error| self.damaged(ino, error))?.ok_or(
-            FsError::NoEntry,
-        )
+    fn inode<T>(&self, ino: u64, with: impl FnOnce(&InodePage, &Inode) -> T) -> Result<T, FsError> {
+        self.store
+            .tree()
+            .inode(ino, with)
+            .map_err(|error| self.damaged(ino, error))?
+            .ok_or(FsError::NoEntry)
     }
 
     /// Logs a damage with the path that it hurts, which the error does not know.
@@ -260,8 +258,8 @@ impl ArchiveFs {
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut at = ino;
         while at != ROOT && names.len() < MAX_DEPTH {
-            let Ok(Ok(parent)) = self.store.tree().inode(at, |_, inode| inode.parent)
-                .map(|parent| parent.ok_or(()))
+            let Ok(Ok(parent)) =
+                self.store.tree().inode(at, |_, inode| inode.parent).map(|parent| parent.ok_or(()))
             else {
                 break;
             };

@@ -198,9 +198,7 @@ mod tests {
         old.add_pack([1; 32], 500, &[frame(30, 0), frame(70, 2)], &[10, 20, 30, 40]);
         old.add_range([9; 32], 0, 4, 0);
         let run = Run { first: 1, count: 3, bytes: 90 };
-        let open = |builder: IndexBuilder| {
-            Segment::open(Bytes::Owned(builder.finish().0)).unwrap()
-        };
+        let open = |builder: IndexBuilder| Segment::open(Bytes::Owned(builder.finish().0)).unwrap();
         let index = Index::new(vec![open(old)]);
         assert_eq!(pieces(&index, run, 0, 90), [(0, 0, 10, 20), (0, 1, 0, 70)]);
         assert_eq!(pieces(&index, run, 19, 21), [(0, 0, 29, 1), (0, 1, 0, 1)]);
@@ -209,7 +207,9 @@ mod tests {
         let lies = index.pieces(&index.origin(&[9; 32]), wrong, 0, 91, |_| Ok::<_, Missing>(()));
         assert_eq!(lies, Err(Missing));
         let beyond = Run { first: 3, count: 2, bytes: 41 };
-        assert!(index.pieces(&index.origin(&[9; 32]), beyond, 0, 1, |_| Ok::<_, Missing>(())).is_err());
+        assert!(
+            index.pieces(&index.origin(&[9; 32]), beyond, 0, 1, |_| Ok::<_, Missing>(())).is_err()
+        );
 
         let mut old = IndexBuilder::default();
         old.add_pack([1; 32], 500, &[frame(30, 0), frame(70, 2)], &[10, 20, 30, 40]);

@@ -89,9 +89,7 @@ pub fn inflate(codec: Codec, stored: Vec<u8>, length: usize) -> Result<Vec<u8>, 
             };
             decompressor.decompress(&stored, length).map_err(|_| Problem::Inflate)
         })?,
-        Codec::Lz4 => {
-            lz4_flex::block::decompress(&stored, length).map_err(|_| Problem::Inflate)?
-        }
+        Codec::Lz4 => lz4_flex::block::decompress(&stored, length).map_err(|_| Problem::Inflate)?,
     };
     if bytes.len() == length { Ok(bytes) } else { Err(Problem::Inflate) }
 }

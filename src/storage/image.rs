@@ -38,8 +38,8 @@ impl ImageStorage {
         check(Section::ImageHead, &head).map_err(bad)?;
         let read = |at: u64, length: usize| read_at(&file, at, length, at, &name);
         let tail_at = length.checked_sub((ENVELOPE_LEN + TAIL_LEN) as u64);
-        let tail_at = tail_at.ok_or_else(|| ErrorKind::Short(length).of(&name))?
-            + ENVELOPE_LEN as u64;
+        let tail_at =
+            tail_at.ok_or_else(|| ErrorKind::Short(length).of(&name))? + ENVELOPE_LEN as u64;
         let (at, table_len) = read_tail(&read(tail_at, TAIL_LEN)?, length).map_err(bad)?;
         let table = read(at, usize::try_from(table_len).unwrap_or(usize::MAX))?;
         let contents = Contents::decode(&table, length).map_err(bad)?;
@@ -172,7 +172,8 @@ impl Storage for ImageWriter {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = state.0;
-        let end = self.append(offset, bytes).map_err(|error| StorageError::io(&self.name, error))?;
+        let end =
+            self.append(offset, bytes).map_err(|error| StorageError::io(&self.name, error))?;
         state.1.push(Member { key: key.to_owned(), offset, length: bytes.len() as u64 });
         state.0 = end;
         Ok(())

@@ -125,7 +125,8 @@ impl Store {
     }
 
     fn load(&self, id: FrameId) -> Result<Vec<u8>, Error> {
-        let (record, pack) = self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
+        let (record, pack) =
+            self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
         let key = pack::key(&pack);
         let stored = self.storage.get_range(&key, record.offset, record.stored as usize)?;
         let damaged = |problem| {
@@ -179,8 +180,7 @@ fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
 
 fn open_root(storage: &dyn Storage, key: &str, id: &Id) -> Result<Root, Error> {
     let bytes = storage.get(key, MAX_SMALL)?;
-    let root =
-        Root::decode(bytes.as_ref()).map_err(|error| format_error(storage, key, error))?;
+    let root = Root::decode(bytes.as_ref()).map_err(|error| format_error(storage, key, error))?;
     if blake3::hash(bytes.as_ref()).as_bytes() == id {
         return Ok(root);
     }

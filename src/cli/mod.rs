@@ -1,0 +1,51 @@
+//! The command line: one file per command; only here is anything printed.
+
+mod create;
+mod failure;
+mod progress;
+mod size;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// Keep very many files in very little space, and use them in place.
+#[derive(Debug, Parser)]
+#[command(name = "packfs", version, propagate_version = true, subcommand_required = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed or incomplete, 2 bad usage, 130 interrupted.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::CreateArgs),
+}
+
+/// What a command comes to.
+type Outcome = Result<ExitCode, Failure>;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to the standard output and are no failure.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
+        }
+    };
+    run(&cli.command).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(command: &Command) -> Outcome {
+    match command {
+        Command::Create(args) => create::run(args),
+    }
+}

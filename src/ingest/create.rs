@@ -1,0 +1,239 @@
+//! The verb: a source goes in, an archive comes out.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::catalog::Catalog;
+use super::cut::Cutter;
+use super::error::CreateError;
+use super::feed::Trouble;
+use super::fill::{Outcome, Savings};
+use super::pipeline::{self, Packed, Packing};
+use super::plant::plant;
+use super::read::{FileJob, Reader};
+use super::scan::{scan, twins};
+use crate::format::{
+    BlockHash, Codec, Config, Cutting, Id, IndexBuilder, ObjectRef, Root, Totals, VERSION, hex,
+};
+use crate::monitor::{Monitor, Phase, Problem};
+use crate::storage::Storage;
+use crate::store::{CONFIG, index_key, root_key};
+use crate::tree;
+
+/// Bytes of files that make a job for a reading thread.
+const JOB_BYTES: u64 = 4 << 20;
+/// Most files of a job.
+const JOB_FILES: usize = 512;
+/// Bytes of a block hash that are kept. Half of BLAKE3: no two blocks share these by chance.
+const HASH_LEN: u8 = 16;
+/// Highest level that tree pages are compressed at: above it they shrink no more.
+const TREE_LEVEL: i32 = 19;
+
+/// What is archived.
+pub enum Source<'a> {
+    /// All that is below a folder.
+    Folder(&'a Path),
+    /// A tar stream.
+    Tar(&'a mut (dyn Read + Send)),
+}
+
+/// How an archive is made.
+#[derive(Debug, Clone)]
+pub struct CreateOptions {
+    /// How files are cut into blocks.
+    pub cutting: Cutting,
+    /// Which hash names blocks.
+    pub hash: BlockHash,
+    /// How frames are compressed.
+    pub codec: Codec,
+    /// zstd level, 1 to 22.
+    pub level: i32,
+    /// Bytes of a frame before compression: what a cold read inflates at least.
+    pub frame_size: usize,
+    /// Bytes of a pack before compression.
+    pub pack_size: u64,
+    /// Threads that read, and threads that compress.
+    pub threads: usize,
+    /// Whether times of access and of change of the inode are kept.
+    pub all_times: bool,
+    /// When the root was made, in seconds since 1970; 0: not recorded.
+    pub created: i64,
+    /// The id of the store, 32 hexadecimal digits; `None` derives it from what is in it.
+    pub store_id: Option<String>,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        Self {
+            cutting: Cutting { min: 2048, average: 8192, max: 65_536 },
+            hash: BlockHash::Blake3,
+            codec: Codec::Zstd,
+            level: 9,
+            frame_size: 1 << 20,
+            pack_size: 16 << 20,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            all_times: false,
+            created: 0,
+            store_id: None,
+        }
+    }
+}
+
+/// What was archived.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// What the tree comes to.
+    pub totals: Totals,
+    /// What was dropped because it was known.
+    pub savings: Savings,
+    /// Bytes of the tree.
+    pub tree: u64,
+    /// Bytes of the index.
+    pub index: u64,
+    /// Files that were left out, or changed while they were read.
+    pub problems: u64,
+}
+
+/// Archives `source` into an empty `storage`.
+///
+/// Order of writes: packs, index, tree, settings, root. Publishing the root is the commit.
+///
+/// # Errors
+/// If the source cannot be read at all, the archive cannot be written, or the monitor says stop.
+/// What concerns single files is told to the monitor, and the rest is archived.
+pub fn create(
+    source: Source<'_>,
+    storage: &dyn Storage,
+    options: &CreateOptions,
+    monitor: &dyn Monitor,
+) -> Result<Summary, CreateError> {
+    let packing = Packing {
+        cutter: Cutter { cutting: options.cutting, hash: options.hash },
+        hash_len: usize::from(HASH_LEN),
+        codec: options.codec,
+        level: options.level,
+        frame_size: options.frame_size,
+        pack_size: options.pack_size,
+        threads: options.threads,
+    };
+    let (mut catalog, packed) = match source {
+        Source::Folder(path) => pack_folder(path, &packing, storage, options, monitor)?,
+        Source::Tar(_) => unreachable!(),
+    };
+    let problems = settle(&mut catalog, packed.outcomes, monitor);
+    monitor.phase(Phase::Tree);
+    let mut summary =
+        commit(&catalog, packed.index, packed.origin, packed.savings, storage, options)?;
+    summary.savings = packed.savings;
+    summary.problems = problems;
+    Ok(summary)
+}
+
+fn pack_folder(
+    path: &Path,
+    packing: &Packing,
+    storage: &dyn Storage,
+    options: &CreateOptions,
+    monitor: &dyn Monitor,
+) -> Result<(Catalog, Packed), CreateError> {
+    let (root, catalog) = scan(path, options.all_times, monitor)?;
+    let files = catalog.regular();
+    monitor.phase(Phase::Pack);
+    let bytes = files.iter().map(|at| catalog.files[*at as usize].size).sum();
+    monitor.total(files.len() as u64, bytes);
+    let twins = twins(&catalog, &files);
+    let jobs: Vec<FileJob> = files.into_iter().zip(twins).collect();
+    let reader = Reader::new(root.as_fd(), &catalog, monitor);
+    let work = |job: &[FileJob], feeder: &mut _| reader.read(job, feeder);
+    let packed =
+        pipeline::run(Jobs { catalog: &catalog, rest: &jobs }, work, packing, storage, monitor)?;
+    Ok((catalog, packed))
+}
+
+/// Files in order, a few at a time.
+struct Jobs<'a> {
+    catalog: &'a Catalog,
+    rest: &'a [FileJob],
+}
+
+impl<'a> Iterator for Jobs<'a> {
+    type Item = &'a [FileJob];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut bytes = 0;
+        let fits = |(file, _): &&FileJob| {
+            let fits = bytes < JOB_BYTES;
+            bytes += self.catalog.files[*file as usize].size;
+            fits
+        };
+        let count = self.rest.iter().take(JOB_FILES).take_while(fits).count();
+        let (job, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        (count > 0).then_some(job)
+    }
+}
+
+/// Enters into the catalog how each file came out; returns how many had trouble.
+fn settle(catalog: &mut Catalog, outcomes: Vec<Outcome>, monitor: &dyn Monitor) -> u64 {
+    let mut problems = 0;
+    for outcome in outcomes {
+        let at = outcome.end.file;
+        catalog.files[at as usize].stretches = outcome.stretches;
+        let what = match outcome.end.trouble {
+            None => continue,
+            Some(Trouble::Changed(what)) => what,
+            Some(Trouble::Lost(what)) => {
+                catalog.files[at as usize].gone = true;
+                what
+            }
+        };
+        problems += 1;
+        monitor.problem(Problem { path: catalog.path(at), what });
+    }
+    problems
+}
+
+/// Writes index, tree, settings and root.
+fn commit(
+    catalog: &Catalog,
+    index: IndexBuilder,
+    origin: Option<Id>,
+    savings: Savings,
+    storage: &dyn Storage,
+    options: &CreateOptions,
+) -> Result<Summary, CreateError> {
+    let mut segments = Vec::new();
+    let mut index_len = 0;
+    if index.block_count() > 0 {
+        let (bytes, checksum) = index.finish();
+        let id = *blake3::hash(&bytes).as_bytes();
+        index_len = bytes.len() as u64;
+        storage.put(&index_key(&id), &bytes)?;
+        segments.push(ObjectRef { id, length: index_len, checksum });
+    }
+    let (bytes, tree, mut totals) = plant(catalog, origin, TREE_LEVEL);
+    totals.unique = savings.unique;
+    storage.put(&tree::key(&tree.id), &bytes)?;
+    let root =
+        Root { number: 1, created: options.created, tree, parents: Vec::new(), segments, totals };
+    let root = root.encode();
+    let id = *blake3::hash(&root).as_bytes();
+    storage.put(CONFIG, &config(options, &id).encode())?;
+    storage.put(&root_key(1, &id), &root)?;
+    let tree = bytes.len() as u64;
+    Ok(Summary { totals, savings, tree, index: index_len, problems: 0 })
+}
+
+fn config(options: &CreateOptions, root: &Id) -> Config {
+    let derived = || hex(root).split_at(32).0.to_owned();
+    Config {
+        format: VERSION,
+        store: options.store_id.clone().unwrap_or_else(derived),
+        incompatible: Vec::new(),
+        compatible: Vec::new(),
+        hash: options.hash,
+        hash_len: HASH_LEN,
+        cutting: options.cutting,
+    }
+}

@@ -1,0 +1,32 @@
+//! Why an archive could not be made.
+
+use crate::storage::StorageError;
+
+/// Why an archive could not be made. What concerns single files is a
+/// [`Problem`](crate::monitor::Problem) instead, and the rest is archived.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The source cannot be read at all.
+    #[error("{path}: {source}")]
+    Source {
+        /// The source.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// More blocks than the format numbers.
+    #[error("the source has more than 4,294,967,295 distinct blocks; use a larger --block-size")]
+    TooManyBlocks,
+    /// There is no memory for a compressor.
+    #[error("no memory for a compressor: {0}")]
+    Memory(std::io::Error),
+    /// It was asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// A thread failed; the failure was printed.
+    #[error("a thread of the build failed; this is a bug in packfs")]
+    Thread,
+}

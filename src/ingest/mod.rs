@@ -1,0 +1,18 @@
+//! The parallel build: scan → drop known files → cut → drop known blocks → fill packs →
+//! compress → write. [`create()`] is the verb; [`pipeline`] says how its threads hand over.
+
+mod catalog;
+mod create;
+mod cut;
+mod error;
+mod feed;
+mod fill;
+mod pipeline;
+mod plant;
+mod read;
+mod scan;
+
+pub use catalog::Catalog;
+pub use create::{CreateOptions, Source, Summary, create};
+pub use error::CreateError;
+pub use scan::scan;

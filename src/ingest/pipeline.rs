@@ -1,0 +1,219 @@
+//! The threads of a build, and how they hand over.
+//!
+//! ```text
+//! jobs ─→ readers (read, cut, hash) ─→ filler (dedup, frames) ─→ compressors ─→ writer (packs)
+//! ```
+//!
+//! Each hand-over keeps the order of the source however threads race, so that the same source
+//! gives the same archive: whoever takes a job queues, at that moment, the channel that its
+//! results will come through; the next stage drains these channels one after another. All
+//! channels are bounded, so memory is, too. The job at the head of a queue is always being
+//! worked on, so nothing waits for ever.
+//!
+//! A stage that fails drops its end of its channels; the others see that, and end.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::CreateError;
+use super::cut::Cutter;
+use super::feed::{Batch, Feeder, Gone};
+use super::fill::{Filler, Outcome, RawFrame, Savings};
+use crate::format::{Codec, Id, IndexBuilder};
+use crate::monitor::Monitor;
+use crate::pack::{self, Compressor, PackWriter};
+use crate::storage::Storage;
+
+/// Batches that a reader may be ahead with, within one job.
+const BATCHES_AHEAD: usize = 2;
+
+/// How data is packed.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing {
+    /// How blocks are cut and named.
+    pub cutter: Cutter,
+    /// Bytes of each hash that are kept.
+    pub hash_len: usize,
+    /// How frames are compressed.
+    pub codec: Codec,
+    /// zstd level.
+    pub level: i32,
+    /// Bytes of a frame before compression.
+    pub frame_size: usize,
+    /// Bytes of a pack before compression.
+    pub pack_size: u64,
+    /// Threads that read, and threads that compress.
+    pub threads: usize,
+}
+
+/// What came of the data of a source.
+#[derive(Debug)]
+pub struct Packed {
+    /// How each file came out.
+    pub outcomes: Vec<Outcome>,
+    /// What was dropped because it was known.
+    pub savings: Savings,
+    /// Where the blocks lie.
+    pub index: IndexBuilder,
+    /// The last pack of the chain, which names it; `None` where there is no data at all.
+    pub origin: Option<Id>,
+}
+
+/// A compressed frame on its way to the writer.
+struct Squeezed {
+    codec: Codec,
+    stored: Vec<u8>,
+    blocks: Vec<(u32, Id)>,
+}
+
+type FrameJob = (RawFrame, Sender<Squeezed>);
+
+/// Packs the data of all `jobs`, in their order, into `storage`.
+///
+/// `work` does one job, in any of the reading threads.
+///
+/// # Errors
+/// If the archive cannot be written, or the monitor says stop.
+pub fn run<J: Send>(
+    jobs: impl Iterator<Item = J> + Send,
+    work: impl Fn(J, &mut Feeder) -> Result<(), Gone> + Sync,
+    packing: &Packing,
+    storage: &dyn Storage,
+    monitor: &dyn Monitor,
+) -> Result<Packed, CreateError> {
+    let jobs = Mutex::new(jobs);
+    let (batches, work) = (bounded(packing.threads * 2), &work);
+    let frames = bounded::<FrameJob>(packing.threads);
+    let order = bounded(packing.threads * 2);
+    std::thread::scope(|scope| {
+        for n in 0..packing.threads {
+            let (jobs, queue) = (&jobs, batches.0.clone());
+            start(scope, format!("read-{n}"), move || read(jobs, &queue, work, packing.cutter))?;
+        }
+        drop(batches.0);
+        for n in 0..packing.threads {
+            let mut compressor =
+                Compressor::new(packing.codec, packing.level).map_err(CreateError::Memory)?;
+            let frames = frames.1.clone();
+            start(scope, format!("squeeze-{n}"), move || squeeze(&frames, &mut compressor))?;
+        }
+        drop(frames.1);
+        let written =
+            start(scope, "write".to_owned(), move || write(&order.1, packing, storage, monitor))?;
+        let filled = fill(&batches.1, &frames.0, &order.0, packing, monitor);
+        // What was not taken makes its senders end; then nothing more comes to be written.
+        drop((batches.1, frames.0, order.0));
+        let (index, origin) = written.join().map_err(|_| CreateError::Thread)??;
+        let (outcomes, savings) = filled?;
+        Ok(Packed { outcomes, savings, index, origin })
+    })
+}
+
+fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    body: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, CreateError> {
+    std::thread::Builder::new().name(name).spawn_scoped(scope, body).map_err(CreateError::Memory)
+}
+
+/// A reading thread: takes jobs, and queues where their batches come from, in one go.
+fn read<J>(
+    jobs: &Mutex<impl Iterator<Item = J>>,
+    queue: &Sender<Receiver<Batch>>,
+    work: &(impl Fn(J, &mut Feeder) -> Result<(), Gone> + Sync),
+    cutter: Cutter,
+) {
+    loop {
+        let (sender, receiver) = bounded(BATCHES_AHEAD);
+        let job = {
+            let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(job) = jobs.next() else { return };
+            if queue.send(receiver).is_err() {
+                return;
+            }
+            job
+        };
+        let mut feeder = Feeder::new(cutter, sender);
+        if work(job, &mut feeder).and_then(|()| feeder.finish()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The filler: drains the jobs' channels in order.
+fn fill(
+    queue: &Receiver<Receiver<Batch>>,
+    frames: &Sender<FrameJob>,
+    order: &Sender<Receiver<Squeezed>>,
+    packing: &Packing,
+    monitor: &dyn Monitor,
+) -> Result<(Vec<Outcome>, Savings), CreateError> {
+    let put = |frame| {
+        let (sender, receiver) = bounded(1);
+        let gone = |_| CreateError::Thread;
+        order.send(receiver).map_err(|_| CreateError::Thread)?;
+        frames.send((frame, sender)).map_err(gone)
+    };
+    let mut filler = Filler::new(monitor, packing.frame_size, put);
+    for job in queue {
+        for batch in job {
+            filler.take(batch)?;
+        }
+    }
+    if monitor.cancelled() {
+        return Err(CreateError::Cancelled);
+    }
+    filler.finish()?;
+    Ok((filler.outcomes, filler.savings))
+}
+
+/// A compressing thread.
+fn squeeze(frames: &Receiver<FrameJob>, compressor: &mut Compressor) {
+    for (frame, done) in frames {
+        let (codec, stored) = compressor.compress(frame.bytes);
+        // A writer that is gone needs nothing more.
+        let _ = done.send(Squeezed { codec, stored, blocks: frame.blocks });
+    }
+}
+
+/// The writer: puts frames into packs, and packs into the storage.
+fn write(
+    order: &Receiver<Receiver<Squeezed>>,
+    packing: &Packing,
+    storage: &dyn Storage,
+    monitor: &dyn Monitor,
+) -> Result<(IndexBuilder, Option<Id>), CreateError> {
+    let mut index = IndexBuilder::default();
+    let mut last: Option<Id> = None;
+    let begin = |last: Option<Id>, first| {
+        PackWriter::new(last.unwrap_or_default(), first, packing.cutter.hash, packing.hash_len)
+    };
+    let mut pack = begin(last, 0);
+    let put = |pack: PackWriter, index: &mut IndexBuilder| {
+        let sealed = pack.seal();
+        storage.put(&pack::key(&sealed.id), &sealed.bytes)?;
+        monitor.written(sealed.bytes.len() as u64);
+        let length = sealed.bytes.len() as u64;
+        index.add_pack(sealed.id, length, &sealed.footer.frames, &sealed.footer.lengths);
+        Ok::<_, CreateError>(sealed.id)
+    };
+    for frame in order {
+        let Ok(frame) = frame.recv() else { return Err(CreateError::Thread) };
+        let inflated: u64 = frame.blocks.iter().map(|(length, _)| u64::from(*length)).sum();
+        if !pack.is_empty() && pack.inflated() + inflated > packing.pack_size {
+            last = Some(put(pack, &mut index)?);
+            pack = begin(last, index.block_count());
+        }
+        pack.add_frame(frame.codec, &frame.stored, &frame.blocks);
+    }
+    if !pack.is_empty() {
+        last = Some(put(pack, &mut index)?);
+    }
+    if let Some(origin) = last {
+        index.add_range(origin, 0, index.block_count(), 0);
+    }
+    Ok((index, last))
+}
