@@ -29,6 +29,7 @@ pub mod index;
 pub mod ingest;
 pub mod monitor;
 pub mod pack;
+pub mod restore;
 pub mod storage;
 pub mod store;
 pub mod tree;

@@ -2,11 +2,13 @@
 
 mod errno;
 mod error;
+mod path;
 mod read;
 
 use std::sync::Arc;
 
 pub use error::FsError;
+pub use path::{Place, join};
 pub use read::Data;
 
 use crate::format::{Inode, InodePage, Kind, Time, XattrSet};
