@@ -5,6 +5,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`monitor`] | how long work tells of its progress, and is told to stop |
+//! | [`compare`] | two folder trees compared, everything a file has |
+//! | [`beneath`] | opens paths below a folder, of any length, never through a symlink |
+//! | [`cache`] | a sharded LRU with a byte budget and single flight |
+//! | [`compare`] | two folders, everything a file has |
 //! | [`format`] | bytes ↔ structs, one file per section of `format-spec.md`; no I/O |
 //! | [`storage`] | where bytes live: local, image, memory |
 //! | [`pack`] | one pack: writer, codec |
@@ -23,6 +27,7 @@
 pub mod beneath;
 pub mod cache;
 pub mod cli;
+pub mod compare;
 pub mod format;
 pub mod fs;
 pub mod index;
