@@ -5,7 +5,6 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`monitor`] | how long work tells of its progress, and is told to stop |
-//! | [`compare`] | two folder trees compared, everything a file has |
 //! | [`beneath`] | opens paths below a folder, of any length, never through a symlink |
 //! | [`cache`] | a sharded LRU with a byte budget and single flight |
 //! | [`compare`] | two folders, everything a file has |

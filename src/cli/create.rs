@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, size};
 use crate::format::{BlockHash, Codec, MAX_BLOCK, MAX_FRAME};
-use crate::ingest::{CreateError, CreateOptions, Source, Summary, create};
+use crate::ingest::{CreateOptions, Source, Summary, create};
 use crate::storage::Draft;
 
 /// What stands for the standard input.
@@ -97,10 +97,7 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     let source = if tar { Source::Tar(&mut *stdin) } else { Source::Folder(&args.src) };
     let summary = create(source, &*draft.storage(), &options, &progress);
     let problems = progress.finish();
-    let summary = summary.map_err(|error| match error {
-        CreateError::Cancelled => Failure::Interrupted,
-        error => Failure::from(error),
-    })?;
+    let summary = summary?;
     let length = draft.publish()?;
     report(args, &summary, length, start.elapsed())?;
     if problems > 0 && !args.ignore_errors {

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+use crate::ingest::CreateError;
+use crate::restore::RestoreError;
+
 /// Exit code of bad usage.
 pub(super) const USAGE: u8 = 2;
 /// Exit code of a command that was interrupted, as a shell has it.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -16,30 +19,59 @@ pub enum Failure {
     Usage(String),
     /// It was interrupted.
     Interrupted,
+    /// Nobody reads its output any more.
+    Broken,
 }
 
 impl Failure {
     /// Prints the failure and returns its exit code.
     pub(super) fn report(self) -> ExitCode {
-        match self {
-            Self::Failed(why) => {
-                complain(&why);
-                ExitCode::FAILURE
-            }
-            Self::Usage(why) => {
-                complain(&why);
-                ExitCode::from(USAGE)
-            }
-            Self::Interrupted => {
-                complain("interrupted; nothing was left behind");
-                ExitCode::from(INTERRUPTED)
-            }
+        let (line, code) = match self {
+            Self::Failed(why) => (why, 1),
+            Self::Usage(why) => (why, USAGE),
+            Self::Interrupted => ("interrupted".to_owned(), INTERRUPTED),
+            Self::Broken => return ExitCode::FAILURE,
+        };
+        complain(&line);
+        ExitCode::from(code)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::Broken,
+            _ => Self::Failed(format!("output: {error}")),
         }
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
+impl From<CreateError> for Failure {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Cancelled => Self::Interrupted,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Cancelled => Self::Interrupted,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::storage::StorageError> for Failure {
+    fn from(error: crate::storage::StorageError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<crate::store::Error> for Failure {
+    fn from(error: crate::store::Error) -> Self {
         Self::Failed(error.to_string())
     }
 }
@@ -47,5 +79,6 @@ impl<E: std::error::Error> From<E> for Failure {
 /// Prints one line to the standard error; a reader that is gone is no reason to fail twice.
 pub(super) fn complain(line: &str) {
     use std::io::Write;
+    let line = crate::monitor::show(line.as_bytes());
     let _ = writeln!(std::io::stderr(), "packfs: {line}");
 }

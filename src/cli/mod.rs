@@ -1,9 +1,17 @@
 //! The command line: one file per command; only here is anything printed.
 
+mod archive;
+mod cat;
 mod create;
+mod extract;
 mod failure;
+mod generate;
+mod info;
+mod ls;
+mod output;
 mod progress;
 mod size;
+mod time;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,6 +32,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Create(create::CreateArgs),
+    Extract(extract::ExtractArgs),
+    Ls(ls::LsArgs),
+    Cat(cat::CatArgs),
+    Info(info::InfoArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
 }
 
 /// What a command comes to.
@@ -47,5 +61,11 @@ pub fn main() -> ExitCode {
 fn run(command: &Command) -> Outcome {
     match command {
         Command::Create(args) => create::run(args),
+        Command::Extract(args) => extract::run(args),
+        Command::Ls(args) => ls::run(args),
+        Command::Cat(args) => cat::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
     }
 }

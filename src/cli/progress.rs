@@ -106,6 +106,11 @@ impl Progress {
         complain(&format!("{}: {done}, {}", state.phase.name(), self.message()));
     }
 
+    /// Files and bytes that the current phase is through with.
+    pub(super) fn done(&self) -> (u64, u64) {
+        (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
     /// Ends the bar and prints what problems there were; returns how many.
     pub(super) fn finish(&self) -> usize {
         if let Some(bar) = &self.bar {

@@ -1,0 +1,40 @@
+//! Opens the archive that a command names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Failure, size};
+use crate::fs::{ArchiveFs, Owner};
+use crate::storage;
+use crate::store::{OpenOptions, Store};
+
+/// How every reading command names its archive.
+#[derive(Debug, Args)]
+pub(super) struct ArchiveArgs {
+    /// Archive: a store's folder, or an image
+    pub(super) archive: PathBuf,
+    /// Memory for inflated frames
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size::parse)]
+    pub(super) working_set: u64,
+}
+
+impl ArchiveArgs {
+    /// Opens the archive as a file system.
+    pub(super) fn open(&self) -> Result<ArchiveFs, Failure> {
+        open(&self.archive, self.working_set, Owner::default())
+    }
+}
+
+/// Opens the archive at `path`; its files belong to `owner` where that says so.
+pub(super) fn open(path: &Path, working_set: u64, owner: Owner) -> Result<ArchiveFs, Failure> {
+    let text = path.to_string_lossy();
+    if let Some((scheme, _)) = text.split_once("://") {
+        let text = format!("{text}: this packfs cannot read archives over {scheme}; copy it here");
+        return Err(Failure::Failed(text));
+    }
+    let storage = storage::open(path)?;
+    let store = Store::open(storage, OpenOptions { working_set })?;
+    Ok(ArchiveFs::new(Arc::new(store), owner))
+}
