@@ -9,6 +9,7 @@
 //! | [`cache`] | a sharded LRU with a byte budget and single flight |
 //! | [`compare`] | two folders, everything a file has |
 //! | [`format`] | bytes ↔ structs, one file per section of `format-spec.md`; no I/O |
+//! | [`tar`] | tar archives, read and written as streams |
 //! | [`storage`] | where bytes live: local, image, memory |
 //! | [`pack`] | one pack: writer, codec |
 //! | [`index`] | segments together: block number → frame |
@@ -36,4 +37,5 @@ pub mod pack;
 pub mod restore;
 pub mod storage;
 pub mod store;
+pub mod tar;
 pub mod tree;
