@@ -216,27 +216,43 @@ fn a_member_that_leads_elsewhere_is_left_out_alone() {
         TarEntry { size: 5, ..entry }
     };
     let link = |kind| TarEntry::new(b"link".to_vec(), kind);
-    let entries = [
+    let members = [
         file(b"../up"),
         file(b"/./a//b/./c"),
         file(b"a/../../b"),
         file(&[b'n'; 256]),
-        file(b"nul\0"),
+        file(b"./."),
         link(TarKind::Hardlink(b"../x".to_vec())),
-        link(TarKind::Symlink(b"x\0y".to_vec())),
+        link(TarKind::Hardlink(b"/".to_vec())),
         link(TarKind::Symlink(Vec::new())),
+        link(TarKind::Symlink(vec![b'x'; 4096])),
         link(TarKind::Hardlink(b"./a/b".to_vec())),
     ];
-    // A NUL ends a header's field, so it has to come in a record.
-    let long = [&[b'd'; 200][..], b"/nul\0"].concat();
-    let archive = write(&entries, &vec![b"hello".to_vec(); 4]).unwrap();
-    let archive =
-        [&archive[..archive.len() - 1024], &write(&[file(&long)], &[b"hello".to_vec()]).unwrap()]
-            .concat();
-    let (read_entries, data) = read(&archive).unwrap();
-    let paths: Vec<&[u8]> = read_entries.iter().map(|entry| entry.path.as_slice()).collect();
-    assert_eq!(paths, [b"a/b/c"]);
-    assert_eq!(data, [b"hello"]);
+    let data = |entry: &TarEntry| if entry.is_file() { b"hello".to_vec() } else { Vec::new() };
+    let data: Vec<_> = members.iter().map(data).collect();
+    let (entries, data) = read(&write(&members, &data).unwrap()).unwrap();
+    let paths: Vec<&[u8]> = entries.iter().map(|entry| entry.path.as_slice()).collect();
+    assert_eq!(paths, [&b"a/b/c"[..], b"link"]);
+    assert_eq!(entries[1].kind, TarKind::Hardlink(b"a/b".to_vec()));
+    assert_eq!(data, [&b"hello"[..], b""]);
+}
+
+#[test]
+fn a_nul_in_a_record_is_refused() {
+    for (key, flag) in [(b"path".as_slice(), b'0'), (b"linkpath", b'1'), (b"linkpath", b'2')] {
+        let mut records = Vec::new();
+        pax::put(&mut records, key, b"a\0b");
+        let mut before = header::Header::ustar(b'x');
+        before.set_number(header::SIZE, i64::try_from(records.len()).unwrap());
+        before.seal();
+        records.resize(512, 0);
+        let mut header = header::Header::ustar(flag);
+        header.set_path(b"name");
+        header.seal();
+        let archive = [&before.0[..], &records, &header.0].concat();
+        let error = TarReader::new(&archive[..]).unwrap().next_entry().unwrap_err();
+        assert!(matches!(error, TarError::Unfit { .. }), "{error}");
+    }
 }
 
 #[test]
@@ -248,6 +264,8 @@ fn what_an_archive_cannot_hold_is_refused_before_anything_is_written() {
         TarEntry { size: 9, holes: vec![(5, 5)], ..file.clone() },
         TarEntry { path: vec![b'p'; MAX_PATH], ..file.clone() },
         TarEntry { size: u64::MAX, ..file.clone() },
+        TarEntry { path: b"a\0b".to_vec(), ..file.clone() },
+        TarEntry::new(b"l".to_vec(), TarKind::Symlink(b"a\0b".to_vec())),
     ];
     for entry in refused {
         assert!(!writer.begin(&entry).unwrap_err().is_fatal());

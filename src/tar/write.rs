@@ -29,7 +29,7 @@ impl<W: Write> TarWriter<W> {
     ///
     /// # Errors
     /// If the output cannot be written to, or (not fatal, and nothing was written) if an archive
-    /// cannot hold the member: a socket, a path over 1 MiB, or holes that are out of order.
+    /// cannot hold the member: a socket, a path over 1 MiB or with a NUL, or holes out of order.
     pub fn begin(&mut self, entry: &TarEntry) -> Result<(), TarError> {
         let unfit = |why| TarError::Unfit { path: entry.path.clone(), why };
         let data = sparse::gaps(&entry.holes, entry.size).map_err(unfit)?;
@@ -38,6 +38,9 @@ impl<W: Write> TarWriter<W> {
         let mut map = Vec::new();
         if entry.path.len() >= MAX_PATH {
             return Err(unfit("its path is over 1 MiB"));
+        }
+        if entry.path.contains(&0) || target(&entry.kind).contains(&0) {
+            return Err(unfit("its path or target has a NUL"));
         }
         if entry.is_file() && !entry.holes.is_empty() {
             map = sparse::write_map(&data, entry.size);
@@ -142,16 +145,21 @@ fn flag(kind: &TarKind) -> Result<u8, &'static str> {
     })
 }
 
+/// What a link leads to; empty for anything else.
+fn target(kind: &TarKind) -> &[u8] {
+    match kind {
+        TarKind::Symlink(target) | TarKind::Hardlink(target) => target,
+        TarKind::Node(_) => b"",
+    }
+}
+
 /// Path and link, in records where the header has no room for them or they are not ASCII.
 fn set_path(header: &mut Header, records: &mut Vec<u8>, entry: &TarEntry) {
     let mut path = entry.path.clone();
     if entry.kind == TarKind::Node(Kind::Folder) {
         path.extend(if path.is_empty() { &b"./"[..] } else { b"/" });
     }
-    let link = match &entry.kind {
-        TarKind::Symlink(target) | TarKind::Hardlink(target) => target.as_slice(),
-        TarKind::Node(_) => b"",
-    };
+    let link = target(&entry.kind);
     let path_fits = header.set_path(&path) && !is_foreign(&path);
     let link_fits = header.set_text(header::LINK, link) && !is_foreign(link);
     let texts = [(&b"path"[..], path.as_slice(), path_fits), (b"linkpath", link, link_fits)];
