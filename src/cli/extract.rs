@@ -10,7 +10,7 @@ use clap::Args;
 use super::archive::ArchiveArgs;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, size};
-use crate::restore::{FolderOptions, extract};
+use crate::restore::{FolderOptions, extract, extract_tar};
 
 /// What stands for the standard output.
 const STDOUT: &str = "-";
@@ -51,7 +51,7 @@ pub(super) fn run(args: &ExtractArgs) -> Outcome {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if args.threads == 0 { cores() } else { args.threads.min(256) };
     let restored = if args.dest.as_os_str() == STDOUT {
-        to_tar(&fs, &paths, &progress)
+        extract_tar(&fs, std::io::stdout().lock(), &paths, &progress).map(drop)
     } else {
         let made = prepare(&args.dest, args.force)?;
         let options = FolderOptions { threads, replace: args.force };
@@ -97,12 +97,4 @@ fn prepare(dest: &Path, force: bool) -> Result<bool, Failure> {
         return Err(Failure::Failed(format!("{}: {text}", dest.display())));
     }
     Ok(false)
-}
-
-fn to_tar(
-    _fs: &crate::fs::ArchiveFs,
-    _paths: &[Vec<u8>],
-    _progress: &Progress,
-) -> Result<(), crate::restore::RestoreError> {
-    Ok(())
 }

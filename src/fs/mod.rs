@@ -247,6 +247,14 @@ impl ArchiveFs {
         self.inode(ino, |page, inode| page.xattrs(inode).to_vec())
     }
 
+    /// Whether times of access and of change of the inode were kept for a file.
+    ///
+    /// # Errors
+    /// If there is no such inode, or its page is damaged.
+    pub fn keeps_times(&self, ino: u64) -> Result<bool, FsError> {
+        self.inode(ino, |_, inode| inode.times.is_some())
+    }
+
     /// What `statfs` tells.
     #[must_use]
     pub fn statfs(&self) -> StatFs {

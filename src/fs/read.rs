@@ -9,6 +9,9 @@ use crate::index::{Missing, Piece, Run};
 use crate::store::{self, Cause};
 use crate::tree::TreeError;
 
+/// Bytes that are read at once to check them.
+const CHUNK: u32 = 1 << 20;
+
 /// Bytes of a file: part of one frame, or put together.
 #[derive(Debug)]
 pub enum Data {
@@ -114,6 +117,23 @@ impl ArchiveFs {
         // Extents that stop before the file does are as good as missing.
         let read = read.and(if at >= end { Ok(()) } else { Err(Failure::Missing) });
         read.map(|()| gather.data).map_err(|failure| self.hurt(ino, offset, end, failure))
+    }
+
+    /// Reads bytes `from..to` of a file, to see whether they can be.
+    ///
+    /// # Errors
+    /// As [`ArchiveFs::read`].
+    pub fn check(&self, ino: u64, from: u64, to: u64) -> Result<(), FsError> {
+        let mut at = from;
+        while at < to {
+            let want = u32::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+            let read = self.read(ino, at, want)?.len() as u64;
+            if read == 0 {
+                return Err(FsError::NoData);
+            }
+            at += read;
+        }
+        Ok(())
     }
 
     fn read_extent(

@@ -13,6 +13,7 @@ use super::pipeline::{self, Packed, Packing};
 use super::plant::plant;
 use super::read::{FileJob, Reader};
 use super::scan::{scan, twins};
+use super::tar::{self, TarJobs};
 use crate::format::{
     BlockHash, Codec, Config, Cutting, Id, IndexBuilder, ObjectRef, Root, Totals, VERSION, hex,
 };
@@ -117,11 +118,16 @@ pub fn create(
         pack_size: options.pack_size,
         threads: options.threads,
     };
+    let mut unfit = 0;
     let (mut catalog, packed) = match source {
         Source::Folder(path) => pack_folder(path, &packing, storage, options, monitor)?,
-        Source::Tar(_) => unreachable!(),
+        Source::Tar(input) => {
+            let (catalog, packed, lost) = pack_tar(input, &packing, storage, options, monitor)?;
+            unfit = lost;
+            (catalog, packed)
+        }
     };
-    let problems = settle(&mut catalog, packed.outcomes, monitor);
+    let problems = unfit + settle(&mut catalog, packed.outcomes, monitor);
     monitor.phase(Phase::Tree);
     let mut summary =
         commit(&catalog, packed.index, packed.origin, packed.savings, storage, options)?;
@@ -149,6 +155,28 @@ fn pack_folder(
     let packed =
         pipeline::run(Jobs { catalog: &catalog, rest: &jobs }, work, packing, storage, monitor)?;
     Ok((catalog, packed))
+}
+
+fn pack_tar(
+    input: &mut (dyn Read + Send),
+    packing: &Packing,
+    storage: &dyn Storage,
+    options: &CreateOptions,
+    monitor: &dyn Monitor,
+) -> Result<(Catalog, Packed, u64), CreateError> {
+    monitor.phase(Phase::Pack);
+    let jobs = TarJobs::new(input, options.all_times, monitor)?;
+    let back = jobs.back();
+    let work = |job, feeder: &mut _| tar::read(job, &back, feeder);
+    let packed = pipeline::run(&jobs, work, packing, storage, monitor);
+    let finished = jobs.finish();
+    // A tar that is damaged ends the build early; then that is why.
+    if let Err(damaged @ CreateError::Tar(_)) = finished {
+        return Err(damaged);
+    }
+    let packed = packed?;
+    let (catalog, lost) = finished?;
+    Ok((catalog, packed, lost))
 }
 
 /// Files in order, a few at a time.

@@ -14,6 +14,9 @@ pub enum CreateError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The tar that comes in is none, or is damaged.
+    #[error("standard input: {0}")]
+    Tar(#[from] crate::tar::TarError),
     /// The archive cannot be written.
     #[error(transparent)]
     Storage(#[from] StorageError),

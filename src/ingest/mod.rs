@@ -11,6 +11,7 @@ mod pipeline;
 mod plant;
 mod read;
 mod scan;
+mod tar;
 
 pub use catalog::Catalog;
 pub use create::{CreateOptions, Source, Summary, create};

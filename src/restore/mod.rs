@@ -1,10 +1,12 @@
-//! Files out of an archive: to a folder.
+//! Files out of an archive: to a folder, or as a tar.
 
 mod apply;
 mod folder;
+mod tar;
 mod walk;
 
 pub use folder::{FolderOptions, extract};
+pub use tar::extract_tar;
 pub use walk::{Step, walk};
 
 use crate::fs::FsError;
