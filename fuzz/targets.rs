@@ -1,0 +1,269 @@
+//! What each fuzz target does with its input. Run by the fuzzer, and by `cargo test`, which
+//! replays `seeds/` and `regressions/`. A target panics if what it was promised does not hold.
+//!
+//! A checksum would stop a fuzzer at once. So a section's target takes its input twice: as the
+//! section itself, and as a payload around which it puts an envelope that holds.
+
+use std::fmt::Debug;
+
+use packfs::format::{
+    BlockHash, Config, Contents, Cutting, ENVELOPE_LEN, EntryPage, ExtentPage, FormatError,
+    InodePage, PackFooter, Root, Section, Segment, TAIL_LEN, TreeFooter, VERSION, check, open,
+    read_tail, seal, tail,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A target: its name, as that of its binary and of its folders, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("config", config),
+    ("envelope", envelope),
+    ("root", root),
+    ("pack_footer", pack_footer),
+    ("index", index),
+    ("inodes", inodes),
+    ("entries", entries),
+    ("extents", extents),
+    ("tree", tree),
+    ("contents", contents),
+    ("tail", object_tail),
+];
+
+const ENVELOPED: [Section; 10] = [
+    Section::PackHead,
+    Section::PackFooter,
+    Section::Index,
+    Section::Inodes,
+    Section::Entries,
+    Section::Extents,
+    Section::Tree,
+    Section::Root,
+    Section::ImageHead,
+    Section::Contents,
+];
+
+/// Decodes `data` as a section and as a payload; what decodes must survive its own encoder.
+fn both_ways<T: PartialEq + Debug>(
+    section: Section,
+    data: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, FormatError>,
+    encode: impl Fn(&T) -> Vec<u8>,
+    then: impl Fn(&T),
+) {
+    for bytes in [data.to_vec(), seal(section, data, None).0] {
+        if let Ok(value) = decode(&bytes) {
+            then(&value);
+            let again = decode(&encode(&value));
+            assert_eq!(again.as_ref(), Ok(&value), "what was decoded does not survive encoding");
+        }
+    }
+}
+
+/// `packfs.toml`: as it is, with a seal that holds, and settings with the input as a string.
+pub fn config(data: &[u8]) {
+    let sum = |body: &[u8]| format!("\n[seal]\nchecksum = \"{:016x}\"\n", xxh3_64(body));
+    let body = [b"# PFSconf:", data].concat();
+    let sealed = [&body, sum(&body).as_bytes()].concat();
+    for bytes in [data, &sealed, &named(data).encode()] {
+        if let Ok(config) = Config::decode(bytes) {
+            assert_eq!(Config::decode(&config.encode()).as_ref(), Ok(&config));
+        }
+    }
+}
+
+/// Settings with a feature of any name.
+fn named(name: &[u8]) -> Config {
+    Config {
+        format: VERSION,
+        store: "0".repeat(32),
+        incompatible: vec![],
+        compatible: vec![String::from_utf8_lossy(name).into_owned()],
+        hash: BlockHash::Xxh3,
+        hash_len: 8,
+        cutting: Cutting { min: 64, average: 64, max: 65_536 },
+    }
+}
+
+/// Every envelope: as it is, with a checksum that holds over any header, and sealed.
+pub fn envelope(data: &[u8]) {
+    for section in ENVELOPED {
+        let mut held = data.to_vec();
+        if held.len() >= ENVELOPE_LEN {
+            let stored = (held.len() - ENVELOPE_LEN) as u64;
+            held[..8].copy_from_slice(&section.magic());
+            held[24..32].copy_from_slice(&stored.to_le_bytes());
+            let covered = [&held[..40], &held[ENVELOPE_LEN..]].concat();
+            held[40..ENVELOPE_LEN].copy_from_slice(&xxh3_64(&covered).to_le_bytes());
+        }
+        for bytes in [data, &held] {
+            let (checked, opened) = (check(section, bytes), open(section, bytes));
+            assert!(opened.is_err() || checked.is_ok(), "opened what does not check out");
+            if let Ok(payload) = opened {
+                for level in [None, Some(1)] {
+                    let (sealed, sum) = seal(section, &payload, level);
+                    assert_eq!(check(section, &sealed), Ok(sum));
+                    assert_eq!(open(section, &sealed).as_deref(), Ok(payload.as_ref()));
+                }
+            }
+        }
+    }
+}
+
+/// A root.
+pub fn root(data: &[u8]) {
+    both_ways(Section::Root, data, Root::decode, Root::encode, |_| ());
+}
+
+/// The footer of a pack.
+pub fn pack_footer(data: &[u8]) {
+    both_ways(Section::PackFooter, data, PackFooter::decode, PackFooter::encode, |footer| {
+        assert_eq!(footer.hashes.len(), footer.lengths.len() * footer.hash_len);
+        let blocks: u64 = footer.lengths.iter().map(|length| u64::from(*length)).sum();
+        let frames: u64 = footer.frames.iter().map(|frame| u64::from(frame.inflated)).sum();
+        assert_eq!(blocks, frames);
+    });
+}
+
+/// An index segment, and the questions that readers put to it.
+pub fn index(data: &[u8]) {
+    for bytes in [data.to_vec(), seal(Section::Index, data, None).0] {
+        if let Ok(segment) = Segment::open(bytes) {
+            look_up(&segment, data);
+        }
+    }
+}
+
+fn look_up(segment: &Segment<Vec<u8>>, data: &[u8]) {
+    let blocks = u32::try_from(segment.block_count()).unwrap_or(u32::MAX);
+    let words =
+        data.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    let numbers = words.take(256).chain([0, 1, u32::MAX, u32::MAX - 1]);
+    for number in numbers.chain([blocks, blocks.wrapping_sub(1)]) {
+        find_block(segment, number);
+        find_block(segment, number.checked_rem(blocks).unwrap_or(0));
+        for home in 0..=segment.homes().len().min(16) {
+            let home = u32::try_from(home).unwrap_or(u32::MAX);
+            if let Some((local, count)) = segment.local(home, number) {
+                assert!(count > 0 && local.checked_add(count).is_some_and(|end| end <= blocks));
+                find_block(segment, local);
+            }
+        }
+        assert_eq!(segment.local(u32::MAX, number), None);
+    }
+    assert_eq!(segment.frame(segment.frame_count()), None);
+}
+
+fn find_block(segment: &Segment<Vec<u8>>, block: u32) {
+    let located = segment.locate(block);
+    assert_eq!(located.is_some(), (block as usize) < segment.block_count());
+    if let Some((frame, offset)) = located {
+        let found = segment.frame(frame);
+        assert!(found.is_some(), "a frame that was located is not there");
+        if let Some((record, pack)) = found {
+            assert!(
+                u64::from(offset) + u64::from(segment.length(block as usize))
+                    <= u64::from(record.inflated)
+            );
+            let pack = segment.packs().get(pack as usize);
+            assert!(
+                pack.is_some_and(|(_, length)| record.offset + u64::from(record.stored) <= *length)
+            );
+        }
+    }
+}
+
+/// A page of inodes.
+pub fn inodes(data: &[u8]) {
+    both_ways(
+        Section::Inodes,
+        data,
+        InodePage::decode,
+        |page| page.encode(1).0,
+        |page| {
+            for (number, inode) in (page.first..).zip(&page.inodes) {
+                assert_eq!(page.get(number).is_some(), inode.mode != 0);
+                assert_eq!(inode.mode != 0, inode.kind().is_some());
+                if inode.kind() == Some(packfs::format::Kind::Symlink) {
+                    assert_eq!(
+                        page.target(inode).map(<[u8]>::len),
+                        usize::try_from(inode.size).ok()
+                    );
+                }
+                assert!(inode.mode == 0 || inode.xattrs as usize <= page.sets.len());
+                assert!(
+                    page.xattrs(inode).len() <= page.sets.iter().map(Vec::len).max().unwrap_or(0)
+                );
+            }
+        },
+    );
+}
+
+/// A page of entries.
+pub fn entries(data: &[u8]) {
+    both_ways(
+        Section::Entries,
+        data,
+        EntryPage::decode,
+        |page| page.encode(1).0,
+        |page| {
+            for entry in &page.entries {
+                assert!(packfs::format::valid_name(page.name(entry)));
+                assert_eq!(page.find(entry.folder, page.name(entry)), Some(entry));
+            }
+        },
+    );
+}
+
+/// A page of extents.
+pub fn extents(data: &[u8]) {
+    both_ways(
+        Section::Extents,
+        data,
+        ExtentPage::decode,
+        |page| page.encode(1).0,
+        |page| {
+            for pair in page.extents.windows(2) {
+                let follows = pair[0].inode < pair[1].inode && pair[1].offset == 0;
+                let goes_on = pair[0].inode == pair[1].inode && pair[1].offset == pair[0].end();
+                assert!(follows || goes_on);
+            }
+        },
+    );
+}
+
+/// The footer of a tree.
+pub fn tree(data: &[u8]) {
+    both_ways(Section::Tree, data, TreeFooter::decode, |footer| footer.encode().0, |_| ());
+}
+
+/// The contents of an image: of the length in the first eight bytes, and of a boundless one.
+pub fn contents(data: &[u8]) {
+    let stated = data.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    for image_len in [stated, u64::MAX] {
+        let decode = |bytes: &[u8]| Contents::decode(bytes, image_len);
+        both_ways(Section::Contents, data, decode, Contents::encode, |contents| {
+            for member in &contents.members {
+                assert_eq!(contents.find(&member.key), Some(member));
+                assert!(member.offset + member.length <= image_len - TAIL_LEN as u64);
+            }
+        });
+    }
+}
+
+/// A tail: as it is, and made of the input's offset, length and length of the object.
+pub fn object_tail(data: &[u8]) {
+    let fields = data.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    let mut fields = fields.chain([0; 3]);
+    let mut next = || fields.next().unwrap_or(0);
+    let (offset, length, object_len) = (next(), next(), next());
+    let end = offset.wrapping_add(length).wrapping_add(TAIL_LEN as u64);
+    for bytes in [data, &tail(offset, length)[..]] {
+        for object_len in [object_len, end] {
+            if let Ok((offset, length)) = read_tail(bytes, object_len) {
+                assert_eq!(offset + length + TAIL_LEN as u64, object_len);
+            }
+        }
+    }
+}
