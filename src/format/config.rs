@@ -93,7 +93,7 @@ impl Config {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Problem::Checksum)?;
         let (body, seal) =
-            text.split_once(&format!("\n[seal]\n{CHECKSUM_KEY}")).ok_or(Problem::Truncated)?;
+            text.rsplit_once(&format!("\n[seal]\n{CHECKSUM_KEY}")).ok_or(Problem::Truncated)?;
         if seal != format!("\"{:016x}\"\n", xxh3_64(body.as_bytes())) {
             return Err(Problem::Checksum);
         }

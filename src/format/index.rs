@@ -216,8 +216,9 @@ impl<B: AsRef<[u8]>> Segment<B> {
         let after =
             self.ranges.partition_point(|range| (range.home, range.first) <= (home, number));
         let range = self.ranges.get(after.checked_sub(1)?)?;
-        let into = number - range.first;
-        (range.home == home && into < range.count).then(|| (range.local + into, range.count - into))
+        // The range before may be of another home, and begin anywhere.
+        let into = number.checked_sub(range.first).filter(|_| range.home == home)?;
+        (into < range.count).then(|| (range.local + into, range.count - into))
     }
 
     /// The origins whose block numbers this segment knows.

@@ -208,6 +208,9 @@ impl InodePage {
         if rows > MAX_PAGE_ROWS {
             return Err(Problem::Limit("rows of a page"));
         }
+        if first.checked_add(rows as u64).is_none() {
+            return Err(Problem::Malformed("inode numbers past the last there is"));
+        }
         let flags = cursor.u32()?;
         if flags & !FLAG_ALL_TIMES != 0 {
             return Err(Problem::Malformed("unknown page flags"));

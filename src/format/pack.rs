@@ -183,8 +183,7 @@ impl PackFooter {
         let lengths: Vec<u32> =
             lengths.as_chunks().0.iter().map(|pair| Range::unpack_length(*pair)).collect();
         let hashes = cursor.records(block_count, hash_len)?.to_vec();
-        let homes: Vec<Id> =
-            cursor.records(home_count, ID_LEN)?.as_chunks().0.iter().copied().collect();
+        let homes: Vec<Id> = cursor.records(home_count, ID_LEN)?.as_chunks().0.to_vec();
         let moved = Range::parse_all(&mut cursor, moved_count, homes.len(), block_count)?;
         cursor.end()?;
         if (first_number as usize).checked_add(block_count).is_none_or(|n| n > u32::MAX as usize) {
