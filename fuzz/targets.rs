@@ -7,10 +7,12 @@
 use std::fmt::Debug;
 
 use packfs::format::{
-    BlockHash, Config, Contents, Cutting, ENVELOPE_LEN, EntryPage, ExtentPage, FormatError,
+    BlockHash, Codec, Config, Contents, Cutting, ENVELOPE_LEN, EntryPage, ExtentPage, FormatError,
     InodePage, PackFooter, Root, Section, Segment, TAIL_LEN, TreeFooter, VERSION, check, open,
     read_tail, seal, tail,
 };
+use packfs::pack::inflate;
+use packfs::tar::{TarEntry, TarError, TarReader, TarWriter};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A target: its name, as that of its binary and of its folders, and what it does.
@@ -29,6 +31,8 @@ pub const TARGETS: &[Target] = &[
     ("tree", tree),
     ("contents", contents),
     ("tail", object_tail),
+    ("frame", frame),
+    ("tar", tar),
 ];
 
 const ENVELOPED: [Section; 10] = [
@@ -118,12 +122,18 @@ pub fn root(data: &[u8]) {
 
 /// The footer of a pack.
 pub fn pack_footer(data: &[u8]) {
-    both_ways(Section::PackFooter, data, PackFooter::decode, PackFooter::encode, |footer| {
-        assert_eq!(footer.hashes.len(), footer.lengths.len() * footer.hash_len);
-        let blocks: u64 = footer.lengths.iter().map(|length| u64::from(*length)).sum();
-        let frames: u64 = footer.frames.iter().map(|frame| u64::from(frame.inflated)).sum();
-        assert_eq!(blocks, frames);
-    });
+    both_ways(
+        Section::PackFooter,
+        data,
+        |bytes| PackFooter::decode(bytes, u64::MAX),
+        PackFooter::encode,
+        |footer| {
+            assert_eq!(footer.hashes.len(), footer.lengths.len() * footer.hash_len);
+            let blocks: u64 = footer.lengths.iter().map(|length| u64::from(*length)).sum();
+            let frames: u64 = footer.frames.iter().map(|frame| u64::from(frame.inflated)).sum();
+            assert_eq!(blocks, frames);
+        },
+    );
 }
 
 /// An index segment, and the questions that readers put to it.
@@ -265,5 +275,65 @@ pub fn object_tail(data: &[u8]) {
                 assert_eq!(offset + length + TAIL_LEN as u64, object_len);
             }
         }
+    }
+}
+
+/// A frame: the first bytes say the codec and the length that it must come to.
+pub fn frame(data: &[u8]) {
+    let Some(([codec, low, high], stored)) = data.split_first_chunk() else { return };
+    let codec = [Codec::None, Codec::Zstd, Codec::Lz4][usize::from(codec % 3)];
+    let length = usize::from(u16::from_le_bytes([*low, *high]));
+    if let Ok(bytes) = inflate(codec, stored.to_vec(), length) {
+        assert_eq!(bytes.len(), length);
+    }
+}
+
+/// A tar: read to its end; what it has must survive being written and read again.
+pub fn tar(data: &[u8]) {
+    let Ok(members) = members(data) else { return };
+    let mut writer = TarWriter::new(Vec::new());
+    for (entry, data) in &members {
+        let written =
+            writer.begin(entry).and_then(|()| writer.write_data(data)).and_then(|()| writer.end());
+        if written.is_err() {
+            return;
+        }
+    }
+    let Ok(written) = writer.finish() else { return };
+    let again = self::members(&written).unwrap_or_default();
+    let paths = |members: &[Member]| -> Vec<_> {
+        members.iter().map(|(entry, data)| (entry.path.clone(), data.clone())).collect()
+    };
+    assert_eq!(paths(&again), paths(&members));
+}
+
+type Member = (TarEntry, Vec<u8>);
+
+/// The members of a tar, with the first bytes of their data; none where it is damaged or too large to write again.
+fn members(data: &[u8]) -> Result<Vec<Member>, TarError> {
+    const MOST: usize = 1 << 20;
+    let mut reader = TarReader::new(data)?;
+    let mut members = Vec::new();
+    let mut total = 0;
+    loop {
+        let entry = match reader.next_entry() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Ok(members),
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(_) => continue,
+        };
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match reader.read_data(&mut buffer)? {
+                0 => break,
+                read => bytes.extend(&buffer[..read]),
+            }
+            total += buffer.len();
+            if total > MOST {
+                return Ok(Vec::new());
+            }
+        }
+        members.push((entry, bytes));
     }
 }

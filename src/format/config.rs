@@ -30,6 +30,19 @@ impl BlockHash {
             _ => Err(Problem::Malformed("unknown block hash")),
         }
     }
+
+    /// Checks how many bytes of a hash are kept: enough to tell blocks apart, and no more than
+    /// there are.
+    pub(super) fn check_len(self, length: usize) -> Result<(), Problem> {
+        let whole = match self {
+            Self::Blake3 => 32,
+            Self::Xxh3 => 16,
+        };
+        match (8..=whole).contains(&length) {
+            true => Ok(()),
+            false => Err(Problem::Malformed("length of block hashes")),
+        }
+    }
 }
 
 /// How files are cut into blocks (`FastCDC`), lengths in bytes.
@@ -42,6 +55,12 @@ pub struct Cutting {
     pub average: u32,
     /// No block is longer.
     pub max: u32,
+}
+
+/// All that is known of settings before their version is.
+#[derive(Deserialize)]
+struct Version {
+    format: u16,
 }
 
 /// The settings of a store.
@@ -97,13 +116,16 @@ impl Config {
         if seal != format!("\"{:016x}\"\n", xxh3_64(body.as_bytes())) {
             return Err(Problem::Checksum);
         }
+        // The version first: a newer one may have other settings altogether.
+        let version: Version =
+            toml::from_str(body).map_err(|_| Problem::Malformed("no format version"))?;
+        if version.format != VERSION {
+            return Err(Problem::Version(version.format));
+        }
         let config: Self = toml::from_str(body)
             .map_err(|_| Problem::Malformed("not the settings it should be"))?;
-        if config.format != VERSION {
-            return Err(Problem::Version(config.format));
-        }
-        if !config.incompatible.is_empty() {
-            return Err(Problem::Features(u32::MAX));
+        if let Some(feature) = config.incompatible.first() {
+            return Err(Problem::Feature(feature.clone()));
         }
         config.valid().map(|()| config)
     }
@@ -113,8 +135,14 @@ impl Config {
         if !(64 <= min && min <= average && average <= max && max as usize <= MAX_BLOCK) {
             return Err(Problem::Malformed("lengths of blocks"));
         }
-        if !(8..=32).contains(&self.hash_len) {
-            return Err(Problem::Malformed("length of block hashes"));
+        self.hash.check_len(usize::from(self.hash_len))?;
+        let named = |name: &String| {
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !name.is_empty() && name.bytes().all(plain)
+        };
+        if !self.incompatible.iter().chain(&self.compatible).all(named) {
+            return Err(Problem::Malformed("name of a feature"));
         }
         if self.store.len() != 32 || !self.store.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Problem::Malformed("store id"));

@@ -7,7 +7,7 @@ use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::wire::Cursor;
-use super::{FormatError, MAX_PAGE, MAX_TABLE, Problem};
+use super::{FormatError, MAX_PAGE, MAX_SMALL_TABLE, MAX_TABLE, Problem};
 
 /// Length of the envelope that precedes a payload, in bytes.
 pub const ENVELOPE_LEN: usize = 48;
@@ -71,6 +71,7 @@ impl Section {
     const fn limit(self) -> usize {
         match self {
             Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
+            Self::Tree | Self::Contents | Self::Root => MAX_SMALL_TABLE,
             _ => MAX_TABLE,
         }
     }
@@ -153,6 +154,9 @@ fn parse(section: Section, bytes: &[u8]) -> Result<(Envelope, &[u8], u64), Probl
     if checksum(&bytes[..CHECKSUM_AT], payload) != sum {
         return Err(Problem::Checksum);
     }
+    if version == 0 {
+        return Err(Problem::Malformed("format version 0"));
+    }
     if version != VERSION {
         return Err(Problem::Version(version));
     }
@@ -181,6 +185,18 @@ pub fn check(section: Section, bytes: &[u8]) -> Result<u64, FormatError> {
     parse(section, bytes).map(|(_, _, sum)| sum).map_err(|problem| problem.of(section))
 }
 
+/// As [`check`], for a section that is read in place and so must not be compressed.
+///
+/// # Errors
+/// As [`check`], and if it is compressed.
+pub fn check_plain(section: Section, bytes: &[u8]) -> Result<u64, FormatError> {
+    let (envelope, _, sum) = parse(section, bytes).map_err(|problem| problem.of(section))?;
+    match envelope.zstd {
+        true => Err(Problem::Malformed("compressed, though it is read in place").of(section)),
+        false => Ok(sum),
+    }
+}
+
 /// Opens a section that must fill `bytes`: checks it, and returns its payload, inflated.
 ///
 /// # Errors
@@ -197,10 +213,7 @@ pub fn open(section: Section, bytes: &[u8]) -> Result<Cow<'_, [u8]>, FormatError
 }
 
 /// Inflates one zstd frame that must come to exactly `length` bytes.
-///
-/// # Errors
-/// [`Problem::Inflate`] if it is damaged or of another length.
-pub fn inflate(stored: &[u8], length: usize) -> Result<Vec<u8>, Problem> {
+fn inflate(stored: &[u8], length: usize) -> Result<Vec<u8>, Problem> {
     let bytes = zstd::bulk::decompress(stored, length).map_err(|_| Problem::Inflate)?;
     if bytes.len() == length { Ok(bytes) } else { Err(Problem::Inflate) }
 }

@@ -27,6 +27,9 @@ pub enum Problem {
     /// Needs a feature this packfs does not have.
     #[error("needs format features {0:#x} that this packfs does not have; update packfs")]
     Features(u32),
+    /// Needs a feature this packfs does not have.
+    #[error("needs the feature \"{0}\" that this packfs does not have; update packfs")]
+    Feature(String),
     /// The checksum over the bytes is another.
     #[error("damaged (checksum does not match)")]
     Checksum,

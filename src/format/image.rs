@@ -1,7 +1,9 @@
 //! The table of contents of an image. Layout: `format-spec.md`, "Image".
 
 use super::wire::{Cursor, Put};
-use super::{ENVELOPE_LEN, FormatError, Problem, Section, TAIL_LEN, open, seal};
+use super::{
+    ENVELOPE_LEN, FormatError, MAX_ITEMS, Problem, Section, TAIL_LEN, open, seal, valid_name,
+};
 
 /// Longest key of an object, in bytes.
 const MAX_KEY: usize = 512;
@@ -55,6 +57,9 @@ impl Contents {
         let mut cursor = Cursor::new(payload);
         let count = cursor.count(20)?;
         cursor.u32()?;
+        if count > MAX_ITEMS {
+            return Err(Problem::Limit("number of objects"));
+        }
         let mut members: Vec<Member> = Vec::with_capacity(count);
         for _ in 0..count {
             let (offset, length) = (cursor.u64()?, cursor.u64()?);
@@ -62,9 +67,8 @@ impl Contents {
             if key_len > MAX_KEY {
                 return Err(Problem::Limit("length of a key"));
             }
-            let key = std::str::from_utf8(cursor.take(key_len)?)
-                .map_err(|_| Problem::Malformed("a key that is not text"))?
-                .to_owned();
+            let key = std::str::from_utf8(cursor.take(key_len)?).ok().filter(|key| valid_key(key));
+            let key = key.ok_or(Problem::Malformed("a key that cannot be one"))?.to_owned();
             let end = offset.checked_add(length).and_then(|end| end.checked_add(TAIL_LEN as u64));
             if offset < ENVELOPE_LEN as u64 || end.is_none_or(|end| end > image_len) {
                 return Err(Problem::Malformed("an object outside of the image"));
@@ -86,6 +90,13 @@ impl Contents {
     }
 }
 
+/// Whether text can be a key: names of letters, digits, `.`, `_` and `-`, joined by single
+/// slashes, none of which leads elsewhere.
+fn valid_key(key: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    key.split('/').all(|name| valid_name(name.as_bytes()) && name.bytes().all(plain))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +110,8 @@ mod tests {
         assert!(Contents::decode(&bytes, 99).is_err());
         assert_eq!(contents.find("c").unwrap().offset, 58);
         assert!(contents.find("b").is_none());
+        let away = Contents { members: vec![member("../a", 48)] };
+        assert!(Contents::decode(&away.encode(), 100).is_err());
         let reversed = Contents { members: contents.members.into_iter().rev().collect() };
         assert!(Contents::decode(&reversed.encode(), 100).is_err());
     }

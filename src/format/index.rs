@@ -4,8 +4,8 @@
 use super::pack::frames_cover;
 use super::wire::{Cursor, Put};
 use super::{
-    Codec, ENVELOPE_LEN, FormatError, FrameRecord, ID_LEN, Id, MAX_BLOCK, Problem, Section, check,
-    seal,
+    Codec, ENVELOPE_LEN, FormatError, FrameRecord, ID_LEN, Id, MAX_BLOCK, MAX_FRAME_BLOCKS,
+    Problem, Section, check_plain, seal,
 };
 
 /// Length of a frame record in a segment, in bytes.
@@ -103,7 +103,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// # Errors
     /// If the segment is damaged, malformed or over a limit.
     pub fn open(bytes: B) -> Result<Self, FormatError> {
-        check(Section::Index, bytes.as_ref())?;
+        check_plain(Section::Index, bytes.as_ref())?;
         Self::parse(bytes).map_err(|problem| problem.of(Section::Index))
     }
 
@@ -205,7 +205,12 @@ impl<B: AsRef<[u8]>> Segment<B> {
             let middle = low.midpoint(high);
             if self.first_block(middle) <= block { low = middle } else { high = middle }
         }
-        let before = self.first_block(low) as usize..block as usize;
+        let first = self.first_block(low);
+        // So many at most, even if the map changed below us.
+        if block.checked_sub(first)? >= MAX_FRAME_BLOCKS {
+            return None;
+        }
+        let before = first as usize..block as usize;
         Some((low, before.map(|block| self.length(block)).sum()))
     }
 

@@ -2,7 +2,8 @@
 
 use super::wire::{Cursor, Put, narrow};
 use super::{
-    FormatError, MAX_PAGE_ROWS, MAX_TARGET, MAX_XATTR, MAX_XATTR_SET, Problem, Section, open, seal,
+    FormatError, MAX_PAGE_ROWS, MAX_PAGE_XATTRS, MAX_TARGET, MAX_XATTR, MAX_XATTR_SET, Problem,
+    Section, open, seal,
 };
 
 /// Page flag: the page has columns of access and change times.
@@ -219,7 +220,9 @@ impl InodePage {
         let targets_len = cursor.u32()? as usize;
         let mut inodes = parse_columns(&mut cursor, rows, flags & FLAG_ALL_TIMES != 0)?;
         let targets = cursor.take(targets_len)?.to_vec();
-        let sets = (0..set_count).map(|_| parse_set(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
+        let mut room = MAX_PAGE_XATTRS;
+        let sets = (0..set_count).map(|_| parse_set(&mut cursor, &mut room));
+        let sets = sets.collect::<Result<Vec<_>, _>>()?;
         cursor.end()?;
         check_rows(&mut inodes, sets.len(), targets.len())?;
         Ok(Self { first, inodes, sets, targets })
@@ -231,8 +234,9 @@ fn put_times(out: &mut Vec<u8>, times: impl Iterator<Item = Time> + Clone) {
     // Files written one after another differ by little: the difference, modulo a second.
     let mut last = 0u32;
     out.put_column(times.map(|time| {
-        let difference = (time.nsec + NSEC - last) % NSEC;
-        last = time.nsec;
+        let nsec = time.nsec.min(NSEC - 1);
+        let difference = (nsec + NSEC - last) % NSEC;
+        last = nsec;
         u64::from(difference)
     }));
 }
@@ -289,8 +293,10 @@ fn parse_columns(
     Ok((0..rows).map(inode).collect())
 }
 
-fn parse_set(cursor: &mut Cursor<'_>) -> Result<XattrSet, Problem> {
+/// Reads a set of at most `room` attributes, and takes them off that.
+fn parse_set(cursor: &mut Cursor<'_>, room: &mut usize) -> Result<XattrSet, Problem> {
     let count = cursor.count(5)?;
+    *room = room.checked_sub(count).ok_or(Problem::Limit("extended attributes of a page"))?;
     let mut set: XattrSet = Vec::with_capacity(count);
     let mut total = 0;
     for _ in 0..count {

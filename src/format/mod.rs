@@ -19,7 +19,7 @@ mod wire;
 
 pub use config::{BlockHash, Config, Cutting};
 pub use entries::{Entry, EntryPage, valid_name};
-pub use envelope::{ENVELOPE_LEN, Section, VERSION, check, inflate, open, seal};
+pub use envelope::{ENVELOPE_LEN, Section, VERSION, check, check_plain, open, seal};
 pub use error::{FormatError, Problem};
 pub use extents::{Extent, ExtentPage};
 pub use image::{Contents, Member};
@@ -47,8 +47,13 @@ pub const MAX_PACK: u64 = 1 << 32;
 pub const MAX_PAGE: usize = 32 << 20;
 /// Most rows in one tree page.
 pub const MAX_PAGE_ROWS: usize = 64 * 1024;
-/// Longest inflated table (pack footer, page table, contents, root, index segment), in bytes.
+/// Longest inflated pack footer or index segment, in bytes.
 pub const MAX_TABLE: usize = 1 << 30;
+/// Longest inflated tree footer, table of contents or root, in bytes: these are small, and take
+/// several times their length once they are read.
+pub const MAX_SMALL_TABLE: usize = 64 << 20;
+/// Most pages of one kind in a tree, and most objects in an image.
+pub const MAX_ITEMS: usize = 1 << 20;
 /// Most blocks in one run of an extent: bounds how far a read walks inside a run.
 pub const MAX_RUN: u32 = 1024;
 /// Longest file name, in bytes.
@@ -57,6 +62,8 @@ pub const MAX_NAME: usize = 255;
 pub const MAX_TARGET: usize = 4095;
 /// Longest extended attribute value, in bytes (Linux `XATTR_SIZE_MAX`).
 pub const MAX_XATTR: usize = 64 * 1024;
+/// Most extended attributes in the sets of one page.
+pub const MAX_PAGE_XATTRS: usize = 64 * 1024;
 /// Most bytes of names and values in one set of extended attributes.
 pub const MAX_XATTR_SET: usize = 8 << 20;
 /// Most frames that one frame may name as its prefix.

@@ -3,8 +3,8 @@
 
 use super::wire::{Cursor, Put};
 use super::{
-    BlockHash, FormatError, ID_LEN, Id, MAX_BLOCK, MAX_FRAME, MAX_FRAME_BLOCKS, MAX_PACK, Problem,
-    Range, Section, open, seal,
+    BlockHash, ENVELOPE_LEN, FormatError, ID_LEN, Id, MAX_BLOCK, MAX_FRAME, MAX_FRAME_BLOCKS,
+    MAX_PACK, Problem, Range, Section, open, seal,
 };
 
 /// How the bytes of a frame are stored.
@@ -13,7 +13,7 @@ use super::{
 pub enum Codec {
     /// As they are: what does not compress.
     None = 0,
-    /// One zstd frame.
+    /// One zstd frame, without its magic number.
     Zstd = 1,
     /// One lz4 block.
     Lz4 = 2,
@@ -153,13 +153,34 @@ impl PackFooter {
         seal(Section::PackFooter, &out, None).0
     }
 
-    /// Reads a section that must fill `bytes`.
+    /// Reads a section that must fill `bytes`, and lies at offset `at` of its pack.
     ///
     /// # Errors
-    /// If the section is damaged, malformed or over a limit.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+    /// If the section is damaged, malformed or over a limit, or a frame does not lie before it.
+    pub fn decode(bytes: &[u8], at: u64) -> Result<Self, FormatError> {
         let payload = open(Section::PackFooter, bytes)?;
-        Self::parse(&payload).map_err(|problem| problem.of(Section::PackFooter))
+        let footer = Self::parse(&payload).and_then(|footer| footer.check(at).map(|()| footer));
+        footer.map_err(|problem| problem.of(Section::PackFooter))
+    }
+
+    /// Checks where frames lie, and that moved blocks are all there is in a pack that has any.
+    fn check(&self, footer_at: u64) -> Result<(), Problem> {
+        let mut end = ENVELOPE_LEN as u64;
+        for frame in &self.frames {
+            if frame.offset < end {
+                return Err(Problem::Malformed("frames that overlap"));
+            }
+            end = frame.offset + u64::from(frame.stored);
+        }
+        if end > footer_at {
+            return Err(Problem::Malformed("a frame beyond the footer"));
+        }
+        let moved: u64 = self.moved.iter().map(|range| u64::from(range.count)).sum();
+        let chained = self.previous != Id::default() || self.first_number != 0;
+        if !self.moved.is_empty() && (chained || moved != self.lengths.len() as u64) {
+            return Err(Problem::Malformed("a pack of moved blocks that has others"));
+        }
+        Ok(())
     }
 
     fn parse(payload: &[u8]) -> Result<Self, Problem> {
@@ -170,9 +191,7 @@ impl PackFooter {
         let block_count = cursor.count(2)?;
         let hash = BlockHash::parse(cursor.u8()?)?;
         let hash_len = usize::from(cursor.u8()?);
-        if hash_len > ID_LEN {
-            return Err(Problem::Limit("length of a block hash"));
-        }
+        hash.check_len(hash_len)?;
         cursor.u16()?;
         let (home_count, moved_count) = (cursor.count(ID_LEN)?, cursor.count(Range::LEN)?);
         if cursor.u64()? != 0 {
@@ -228,8 +247,8 @@ mod tests {
     #[test]
     fn a_footer_round_trips_and_is_checked() {
         let footer = PackFooter {
-            previous: [3; 32],
-            first_number: 17,
+            previous: [0; 32],
+            first_number: 0,
             frames: vec![
                 FrameRecord {
                     offset: 48,
@@ -253,18 +272,23 @@ mod tests {
             hashes: vec![5; 48],
             hash_len: 16,
             homes: vec![[9; 32]],
-            moved: vec![Range { home: 0, first: 4, count: 2, local: 1 }],
+            moved: vec![Range { home: 0, first: 4, count: 3, local: 0 }],
         };
-        assert_eq!(PackFooter::decode(&footer.encode()).unwrap(), footer);
+        let decode = |footer: &PackFooter, at| PackFooter::decode(&footer.encode(), at);
+        assert_eq!(decode(&footer, 67).unwrap(), footer);
+        assert!(decode(&footer, 66).is_err());
+        let mut chained = footer.clone();
+        chained.previous = [3; 32];
+        assert!(decode(&chained, 67).is_err());
         let mut long = footer.clone();
         long.frames[1].inflated = 10;
         long.frames[1].stored = 10;
-        assert!(PackFooter::decode(&long.encode()).is_err());
+        assert!(decode(&long, 68).is_err());
         let mut gap = footer.clone();
         gap.frames[1].first_block = 3;
-        assert!(PackFooter::decode(&gap.encode()).is_err());
+        assert!(decode(&gap, 67).is_err());
         let mut beyond = footer;
-        beyond.moved[0].count = 3;
-        assert!(PackFooter::decode(&beyond.encode()).is_err());
+        beyond.moved[0].count = 4;
+        assert!(decode(&beyond, 67).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use super::root::ObjectRef;
 use super::wire::{Cursor, Put};
-use super::{FormatError, ID_LEN, Id, MAX_NAME, Problem, Section, open, seal};
+use super::{FormatError, ID_LEN, Id, MAX_ITEMS, MAX_NAME, Problem, Section, open, seal};
 
 /// Compression of the page tables.
 const LEVEL: i32 = 19;
@@ -103,6 +103,9 @@ impl TreeFooter {
         }
         let (origin_count, other_count) = (cursor.count(ID_LEN)?, cursor.count(ObjectRef::LEN)?);
         let counts = [cursor.count(8)?, cursor.count(8)?, cursor.count(8)?];
+        if counts.iter().any(|count| *count > MAX_ITEMS) {
+            return Err(Problem::Limit("number of pages"));
+        }
         let origins = cursor.records(origin_count, ID_LEN)?.as_chunks().0.to_vec();
         let mut others = Vec::with_capacity(other_count);
         for _ in 0..other_count {
@@ -139,7 +142,7 @@ fn put_table(out: &mut Vec<u8>, table: &PageTable) {
 }
 
 fn parse_table(cursor: &mut Cursor<'_>, count: usize, others: usize) -> Result<PageTable, Problem> {
-    let mut checksums = Vec::with_capacity(count.min(1 << 16));
+    let mut checksums = Vec::with_capacity(count);
     for _ in 0..count {
         checksums.push(cursor.u64()?);
     }
@@ -164,7 +167,9 @@ fn parse_table(cursor: &mut Cursor<'_>, count: usize, others: usize) -> Result<P
             length: lengths[at],
             checksum: checksums[at],
         };
-        let after = |last: &PageRef| (last.key, &last.name) <= (page.key, &page.name);
+        let after = |last: &PageRef| {
+            (last.key, &last.name, last.before) < (page.key, &page.name, page.before)
+        };
         if !table.last().is_none_or(after) {
             return Err(Problem::Malformed("pages out of order"));
         }

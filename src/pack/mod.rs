@@ -44,5 +44,5 @@ pub fn read_footer(storage: &dyn Storage, key: &str) -> Result<PackFooter, PackE
     let tail = storage.get_range(key, tail_at, TAIL_LEN)?;
     let (offset, length) = read_tail(&tail, size).map_err(format)?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    PackFooter::decode(&storage.get_range(key, offset, length)?).map_err(format)
+    PackFooter::decode(&storage.get_range(key, offset, length)?, offset).map_err(format)
 }

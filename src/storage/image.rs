@@ -171,6 +171,9 @@ impl Storage for ImageWriter {
 
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.1.iter().any(|member| member.key == key) {
+            return Err(ErrorKind::Exists.of(&self.locate(key)));
+        }
         let offset = state.0;
         let end =
             self.append(offset, bytes).map_err(|error| StorageError::io(&self.name, error))?;

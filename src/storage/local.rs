@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +53,7 @@ impl LocalStorage {
         self.make_folder(folder)?;
         let mut temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder)?;
         temp.write_all(bytes)?;
-        let readable = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+        let readable = fs::Permissions::from_mode(0o644);
         temp.as_file().set_permissions(readable)?;
         temp.as_file().sync_all()?;
         temp.persist(path).map_err(|error| error.error)?;
@@ -180,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = LocalStorage::new(folder.path());
         storage.put("packs/aa/b", b"hello").unwrap();
-        storage.put("packs/ab/c", &vec![7; (MAP_ABOVE + 1) as usize]).unwrap();
+        storage.put("packs/ab/c", &vec![7; usize::try_from(MAP_ABOVE + 1).unwrap()]).unwrap();
         assert_eq!(storage.list("packs/").unwrap(), ["packs/aa/b", "packs/ab/c"]);
         assert_eq!(storage.list("roots/").unwrap(), [""; 0]);
         assert_eq!(storage.get_range("packs/aa/b", 1, 3).unwrap(), b"ell");

@@ -24,7 +24,9 @@ pub fn index_key(id: &Id) -> String {
 /// The number and id in the key of a root; `None` if it is not one.
 pub(super) fn parse_root(key: &str) -> Option<(u64, Id)> {
     let (number, id) = key.strip_prefix(ROOTS)?.split_once('-')?;
-    Some((number.parse().ok()?, unhex(id)?))
+    let (number, id) = (number.parse().ok()?, unhex(id)?);
+    // Only as `root_key` writes it: no other spelling of the same number or id.
+    (root_key(number, &id) == key).then_some((number, id))
 }
 
 #[cfg(test)]
@@ -35,5 +37,6 @@ mod tests {
     fn the_key_of_a_root_tells_its_number() {
         assert_eq!(parse_root(&root_key(12, &[3; 32])), Some((12, [3; 32])));
         assert_eq!(parse_root("roots/x"), None);
+        assert_eq!(parse_root(&root_key(12, &[3; 32]).replace("12", "+12")), None);
     }
 }

@@ -166,8 +166,8 @@ fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
         .collect();
     keys.sort();
     let mut failure = None;
-    for (_, id, key) in keys.into_iter().rev() {
-        match open_root(storage, &key, &id) {
+    for (number, id, key) in keys.into_iter().rev() {
+        match open_root(storage, &key, number, &id) {
             Ok(root) => return Ok((key, root)),
             Err(error) => {
                 log::warn!("{error}; passed over");
@@ -178,10 +178,10 @@ fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
     Err(failure.unwrap_or_else(|| Error::new(&storage.name(), Cause::NoRoot)))
 }
 
-fn open_root(storage: &dyn Storage, key: &str, id: &Id) -> Result<Root, Error> {
+fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<Root, Error> {
     let bytes = storage.get(key, MAX_SMALL)?;
     let root = Root::decode(bytes.as_ref()).map_err(|error| format_error(storage, key, error))?;
-    if blake3::hash(bytes.as_ref()).as_bytes() == id {
+    if blake3::hash(bytes.as_ref()).as_bytes() == id && root.number == number {
         return Ok(root);
     }
     Err(format_error(storage, key, Problem::Checksum.of(Section::Root)))

@@ -164,13 +164,13 @@ impl Tree {
             0 => table.partition_point(|page| (page.key, page.name.as_slice()) <= (folder, b"")),
             _ => table.partition_point(|page| page.before <= offset),
         };
-        for at in first.saturating_sub(1)..table.len() {
-            if table[at].key > folder {
+        for (at, listed) in table.iter().enumerate().skip(first.saturating_sub(1)) {
+            if listed.key > folder {
                 break;
             }
             let page = self.page(PageKind::Entries, at)?;
             let Page::Entries(page) = &*page else { break };
-            let before = table[at].before;
+            let before = listed.before;
             let row = match offset {
                 0 => page.entries.partition_point(|entry| entry.folder < folder),
                 _ => usize::try_from(offset.saturating_sub(before)).unwrap_or(usize::MAX),
@@ -202,8 +202,8 @@ impl Tree {
     ) -> Result<(), E> {
         let table = &self.footer.extents;
         let first = table.partition_point(|page| (page.key, page.before) <= (inode, offset));
-        for at in first.saturating_sub(1)..table.len() {
-            if table[at].key > inode {
+        for (at, listed) in table.iter().enumerate().skip(first.saturating_sub(1)) {
+            if listed.key > inode {
                 break;
             }
             let page = self.page(PageKind::Extents, at)?;

@@ -13,7 +13,7 @@ pub fn fields(piece: &str, bytes: &[u8], object_len: u64) -> Result<Lines, Forma
         "config" => config(&Config::decode(bytes)?),
         "pack-head" => vec![format!("checksum = {:#018x}", check(Section::PackHead, bytes)?)],
         "image-head" => vec![format!("checksum = {:#018x}", check(Section::ImageHead, bytes)?)],
-        "pack-footer" => pack_footer(&PackFooter::decode(bytes)?),
+        "pack-footer" => pack_footer(&PackFooter::decode(bytes, u64::MAX)?),
         "index" => index(&Segment::open(bytes)?),
         "inodes" => inodes(&InodePage::decode(bytes)?),
         "entries" => entries(&EntryPage::decode(bytes)?),

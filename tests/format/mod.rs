@@ -38,7 +38,7 @@ fn the_worked_example_is_true() {
 fn the_worked_example_encodes_to_itself() {
     let bytes = |piece: &str| spec::bytes(&format!("hex {piece}"));
     let plain = |section, bytes: &[u8]| example::plain(section, bytes).0;
-    let footer = PackFooter::decode(&bytes("pack-footer")).unwrap();
+    let footer = PackFooter::decode(&bytes("pack-footer"), u64::MAX).unwrap();
     assert_eq!(footer.encode(), bytes("pack-footer"));
     let root = Root::decode(&bytes("root")).unwrap();
     assert_eq!(root.encode(), bytes("root"));
@@ -71,6 +71,9 @@ fn the_limits_are_those_of_the_code() {
         ("MAX_PAGE", format::MAX_PAGE as u64),
         ("MAX_PAGE_ROWS", format::MAX_PAGE_ROWS as u64),
         ("MAX_TABLE", format::MAX_TABLE as u64),
+        ("MAX_SMALL_TABLE", format::MAX_SMALL_TABLE as u64),
+        ("MAX_ITEMS", format::MAX_ITEMS as u64),
+        ("MAX_PAGE_XATTRS", format::MAX_PAGE_XATTRS as u64),
         ("MAX_RUN", u64::from(format::MAX_RUN)),
         ("MAX_NAME", format::MAX_NAME as u64),
         ("MAX_TARGET", format::MAX_TARGET as u64),
