@@ -33,6 +33,7 @@ pub mod fs;
 pub mod index;
 pub mod ingest;
 pub mod monitor;
+pub mod mount;
 pub mod pack;
 pub mod restore;
 pub mod storage;

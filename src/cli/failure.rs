@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::ingest::CreateError;
+use crate::mount::{MountError, OptionError};
 use crate::restore::RestoreError;
 
 /// Exit code of bad usage.
@@ -73,6 +74,18 @@ impl From<crate::storage::StorageError> for Failure {
 impl From<crate::store::Error> for Failure {
     fn from(error: crate::store::Error) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+impl From<MountError> for Failure {
+    fn from(error: MountError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<OptionError> for Failure {
+    fn from(error: OptionError) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 

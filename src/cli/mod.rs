@@ -1,17 +1,24 @@
 //! The command line: one file per command; only here is anything printed.
 
 mod archive;
+mod background;
 mod cat;
 mod create;
 mod extract;
 mod failure;
 mod generate;
 mod info;
+mod logger;
 mod ls;
+mod mount;
+mod mount_helper;
 mod output;
 mod progress;
+mod sample;
 mod size;
 mod time;
+mod trial;
+mod umount;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,6 +43,9 @@ enum Command {
     Ls(ls::LsArgs),
     Cat(cat::CatArgs),
     Info(info::InfoArgs),
+    Mount(mount::MountArgs),
+    Umount(umount::UmountArgs),
+    Try(trial::TryArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
 }
@@ -47,6 +57,9 @@ type Outcome = Result<ExitCode, Failure>;
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(call) = mount_helper::from_helper_argv(&arguments) {
+        return mount_helper::run(call).unwrap_or_else(Failure::report);
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -65,6 +78,9 @@ fn run(command: &Command) -> Outcome {
         Command::Ls(args) => ls::run(args),
         Command::Cat(args) => cat::run(args),
         Command::Info(args) => info::run(args),
+        Command::Mount(args) => mount::run(args),
+        Command::Umount(args) => umount::run(args),
+        Command::Try(args) => trial::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
     }

@@ -1,21 +1,8 @@
 //! Sizes as people write and read them.
 
-const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+pub(super) use crate::mount::parse_size as parse;
 
-/// Reads a size: a number of bytes, or with K, M, G or T after it (1024 each).
-pub(super) fn parse(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let power = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KB" | "KIB" => 1,
-        "M" | "MB" | "MIB" => 2,
-        "G" | "GB" | "GIB" => 3,
-        "T" | "TB" | "TIB" => 4,
-        _ => return Err("a size is a number with K, M, G or T after it, as 16M".to_owned()),
-    };
-    let number: u64 = digits.parse().map_err(|_| "a size is a number, as 16M".to_owned())?;
-    number.checked_mul(1024u64.pow(power)).ok_or_else(|| "is too large".to_owned())
-}
+const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// A size for people, with three digits or so.
 #[expect(clippy::cast_precision_loss, reason = "it is rounded anyway")]

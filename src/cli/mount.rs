@@ -1,0 +1,145 @@
+//! `packfs mount`.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{PathBuf, absolute};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Failure, Outcome, archive, background, logger, size};
+use crate::fs::Owner;
+use crate::mount::{OptionError, Options, SignalWatch, mount};
+use crate::store::WORKING_SET;
+
+/// Show an archive's files in a folder
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(super) struct MountArgs {
+    /// Archive: a store's folder, or an image
+    pub(super) archive: PathBuf,
+    /// Empty folder to mount it on
+    pub(super) dir: PathBuf,
+    /// Mount options, as mount(8) takes them: allow_other, uid=N, noexec, ...
+    #[arg(short, value_name = "OPTS", value_parser = checked)]
+    pub(super) options: Vec<String>,
+    /// Serve in the foreground, until unmounted or interrupted
+    #[arg(short, long)]
+    pub(super) foreground: bool,
+    /// Memory for inflated frames [default: 512M]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(super) working_set: Option<u64>,
+    /// Log to this file, not to the system's log
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// How many requests to serve at a time [default: one per core, at least 4]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// What `packfs mount` starts to serve in the background
+    #[arg(long, hide = true)]
+    pub(super) background: bool,
+}
+
+fn checked(list: &str) -> Result<String, OptionError> {
+    Options::default().apply(list).map(|()| list.to_owned())
+}
+
+impl MountArgs {
+    /// All options together; what has an argument of its own goes before what `-o` says.
+    fn all_options(&self) -> Result<Options, OptionError> {
+        let mut options = Options::default();
+        self.options.iter().try_for_each(|list| options.apply(list))?;
+        options.threads = self.threads.or(options.threads);
+        options.working_set = self.working_set.or(options.working_set);
+        Ok(options)
+    }
+
+    /// The arguments of a process that does the same in the background, wherever it is started.
+    pub(super) fn for_background(&self) -> std::io::Result<Vec<OsString>> {
+        let mut line: Vec<OsString> = vec!["mount".into(), "--background".into()];
+        let mut option = |name: &str, value: OsString| line.extend([name.into(), value]);
+        for list in &self.options {
+            option("-o", list.into());
+        }
+        if let Some(bytes) = self.working_set {
+            option("--working-set", bytes.to_string().into());
+        }
+        if let Some(path) = &self.log {
+            option("--log", absolute(path)?.into());
+        }
+        if let Some(threads) = self.threads {
+            option("--threads", threads.to_string().into());
+        }
+        line.extend(["--".into(), absolute(&self.archive)?.into(), absolute(&self.dir)?.into()]);
+        Ok(line)
+    }
+}
+
+/// Mounts, and serves until unmounted; in the background, unless told otherwise.
+pub(super) fn run(args: &MountArgs) -> Outcome {
+    match args.foreground || args.background {
+        true => serve(args).map(|()| ExitCode::SUCCESS),
+        false => background::start(args),
+    }
+}
+
+fn serve(args: &MountArgs) -> Result<(), Failure> {
+    if args.background {
+        background::follow_parent()?;
+    }
+    logger::start(args.log.as_deref())?;
+    let options = args.all_options()?;
+    let owner = Owner { uid: options.uid, gid: options.gid };
+    let fs = archive::open(&args.archive, options.working_set.unwrap_or(WORKING_SET), owner)?;
+    let shown = absolute(&args.archive).unwrap_or_else(|_| args.archive.clone());
+
+    let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
+    let mut signals = SignalWatch::new().map_err(refused)?;
+    let mounted = mount(Arc::new(fs), &shown, &args.dir, &options)?;
+    signals.start(mounted.detacher()).map_err(refused)?;
+    if args.background && !background::released()? {
+        // The parent is gone or has given up: nobody wants this mount.
+        drop(mounted);
+        return Err(Failure::Interrupted);
+    }
+    Ok(mounted.wait()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches};
+
+    fn parse(line: &[OsString]) -> Result<MountArgs, clap::Error> {
+        let matches = MountArgs::augment_args(Command::new("mount")).try_get_matches_from(line)?;
+        MountArgs::from_arg_matches(&matches)
+    }
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_background_process_is_told_all_there_is() {
+        let given =
+            "mount -o allow_other,uid=3 --working-set 3M --log /l --threads 2 -o suid -- /a -b";
+        let args = parse(&words(given)).unwrap();
+        let told = parse(&args.for_background().unwrap()).unwrap();
+        let dir = absolute("-b").unwrap();
+        assert_eq!(told, MountArgs { background: true, dir, ..args });
+    }
+
+    #[test]
+    fn arguments_go_before_options() {
+        let args = parse(&words("mount a b -o threads=1,working_set=1 --threads 2")).unwrap();
+        let options = args.all_options().unwrap();
+        assert_eq!((options.threads, options.working_set), (NonZeroUsize::new(2), Some(1)));
+    }
+
+    #[test]
+    fn a_wrong_option_is_bad_usage() {
+        let error = parse(&words("mount a b -o ro,nonsense")).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("nonsense"), "{error}");
+    }
+}

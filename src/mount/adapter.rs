@@ -1,0 +1,343 @@
+//! FUSE messages ↔ calls of [`crate::fs`]. No logic: what a file is and holds is decided there.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::attributes::{bare_folder, file_attr, file_type};
+use crate::fs::{ArchiveFs, Attr, FsError, Seek};
+
+/// Largest request, in bytes: what the kernel allows without its administrator's help.
+const MAX_REQUEST: u32 = 1 << 20;
+/// Most requests of read-ahead that the kernel keeps in flight.
+const MAX_BACKGROUND: u16 = 64;
+/// Unit of the sizes that statfs reports, in bytes.
+const STAT_UNIT: u32 = 4096;
+/// lseek(2)'s way of asking for data.
+const SEEK_DATA: i32 = 3;
+/// lseek(2)'s way of asking for a hole.
+const SEEK_HOLE: i32 = 4;
+/// How far the kernel's offsets into a listing are ahead of the file system's: "." and "..".
+const DOTS: u64 = 2;
+/// Inodes never change hands: one generation of them.
+const GENERATION: Generation = Generation(0);
+
+/// How long the kernel may answer by itself what it was told once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// As long as it likes: an archive does not change.
+    Forever,
+    /// Not at all.
+    Zero,
+}
+
+/// An archive, as FUSE asks for it.
+pub(super) struct Adapter {
+    fs: Arc<ArchiveFs>,
+    lifetime: Duration,
+    /// The kernel takes ENOSYS to an open of a file, and of a folder, to mean that there is no
+    /// need to ask: it then opens, flushes and closes by itself.
+    silent_open: bool,
+    silent_opendir: bool,
+}
+
+impl Adapter {
+    pub(super) fn new(fs: Arc<ArchiveFs>, lifetime: Lifetime) -> Self {
+        let lifetime = match lifetime {
+            // 68 years. Far larger ones overflow in the kernel.
+            Lifetime::Forever => Duration::from_secs(i32::MAX.unsigned_abs().into()),
+            Lifetime::Zero => Duration::ZERO,
+        };
+        Self { fs, lifetime, silent_open: false, silent_opendir: false }
+    }
+
+    /// Looks a name up; "." and ".." come from those who export the mount over a network.
+    fn find(&self, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError> {
+        match name {
+            b"." => self.fs.attr(folder).map(Some),
+            b".." => self.fs.attr(self.fs.parent(folder)?).map(Some),
+            _ => self.fs.lookup(folder, name),
+        }
+    }
+
+    /// What a listing begins with: "." and "..", as far as they come after `offset`. With each its
+    /// number and the offset that continues after it.
+    fn dots(&self, folder: u64, offset: u64) -> Result<Vec<(&'static OsStr, u64, u64)>, FsError> {
+        let mut dots = Vec::new();
+        if offset < 1 {
+            dots.push((OsStr::new("."), folder, 1));
+        }
+        if offset < DOTS {
+            dots.push((OsStr::new(".."), self.fs.parent(folder)?, DOTS));
+        }
+        Ok(dots)
+    }
+
+    fn fill(&self, folder: u64, offset: u64, reply: &mut ReplyDirectory) -> Result<(), FsError> {
+        for (name, number, next) in self.dots(folder, offset)? {
+            if reply.add(INodeNo(number), next, FileType::Directory, name) {
+                return Ok(());
+            }
+        }
+        self.fs.list(folder, offset.saturating_sub(DOTS), &mut |entry| {
+            let next = entry.next.saturating_add(DOTS);
+            let name = OsStr::from_bytes(entry.name);
+            !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), name)
+        })
+    }
+
+    fn fill_plus(
+        &self,
+        folder: u64,
+        offset: u64,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> Result<(), FsError> {
+        // The kernel takes no more than the number from "." and "..", and counts no look-up.
+        for (name, number, next) in self.dots(folder, offset)? {
+            let attr = bare_folder(number);
+            if reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION) {
+                return Ok(());
+            }
+        }
+        let mut some = false;
+        let listed =
+            self.fs.list_with_attrs(folder, offset.saturating_sub(DOTS), &mut |entry, attr| {
+                some = true;
+                let next = entry.next.saturating_add(DOTS);
+                let name = OsStr::from_bytes(entry.name);
+                let attr = file_attr(attr);
+                !reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION)
+            });
+        // What comes before a damage is listed; the kernel then asks for what comes after.
+        if some { Ok(()) } else { listed }
+    }
+}
+
+fn errno(error: &FsError) -> Errno {
+    Errno::from_i32(error.errno())
+}
+
+/// Replies with an extended attribute or a list of them: its length to those who ask with no room.
+fn reply_xattr(bytes: &[u8], room: u32, reply: ReplyXattr) {
+    match u32::try_from(bytes.len()) {
+        Ok(length) if room == 0 => reply.size(length),
+        Ok(length) if length <= room => reply.data(bytes),
+        _ => reply.error(Errno::ERANGE),
+    }
+}
+
+/// Methods that reply that the file system can only be read.
+macro_rules! refuse {
+    ($($method:ident($($argument:ty),*) -> $reply:ty;)*) => {
+        $(fn $method(&self, _: &Request, $(_: $argument,)* reply: $reply) {
+            reply.error(Errno::EROFS);
+        })*
+    };
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let offered = config.capabilities();
+        let mut wanted = InitFlags::FUSE_NO_OPEN_SUPPORT
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_MAX_PAGES
+            | InitFlags::FUSE_EXPORT_SUPPORT;
+        if self.fs.has_xattrs() {
+            wanted |= InitFlags::FUSE_POSIX_ACL;
+        }
+        // The largest read-ahead that the kernel offers is fuser's default.
+        let refused = |what: &str| io::Error::other(format!("cannot set {what}"));
+        config.add_capabilities(wanted & offered).map_err(|_| refused("capabilities"))?;
+        config.set_max_write(MAX_REQUEST).map_err(|_| refused("the request size"))?;
+        config.set_max_background(MAX_BACKGROUND).map_err(|_| refused("requests in flight"))?;
+        self.silent_open = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        self.silent_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.find(parent.0, name.as_bytes()) {
+            Ok(Some(attr)) => reply.entry(&self.lifetime, &file_attr(&attr), GENERATION),
+            // Number 0: the kernel remembers that the name is not there.
+            Ok(None) => reply.entry(&self.lifetime, &bare_folder(0), GENERATION),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    // Inodes live as long as the archive: there is nothing to forget.
+    fn forget(&self, _: &Request, _: INodeNo, _: u64) {}
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.fs.attr(ino.0) {
+            Ok(attr) => reply.attr(&self.lifetime, &file_attr(&attr)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.fs.target(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.silent_open {
+            true => reply.error(Errno::ENOSYS),
+            false => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+        }
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let cached = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+        match self.silent_opendir {
+            true => reply.error(Errno::ENOSYS),
+            false => reply.opened(FileHandle(0), cached),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.fs.read(ino.0, offset, size) {
+            Ok(data) => reply.data(&data),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        match self.fill(ino.0, offset, &mut reply) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        match self.fill_plus(ino.0, offset, &mut reply) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let whence = match whence {
+            SEEK_DATA => Seek::Data,
+            SEEK_HOLE => Seek::Hole,
+            // The kernel does all others by itself.
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
+        match self.fs.seek(ino.0, offset, whence) {
+            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        if !self.fs.has_xattrs() {
+            // The kernel never asks again.
+            return reply.error(Errno::ENOSYS);
+        }
+        match self.fs.xattr(ino.0, name.as_bytes()) {
+            Ok(Some(value)) => reply_xattr(&value, room, reply),
+            Ok(None) => reply.error(Errno::NO_XATTR),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
+        if !self.fs.has_xattrs() {
+            return reply.error(Errno::ENOSYS);
+        }
+        match self.fs.xattrs(ino.0) {
+            Ok(xattrs) => {
+                let names = xattrs.iter().flat_map(|(name, _)| name.iter().copied().chain([0]));
+                reply_xattr(&names.collect::<Vec<u8>>(), room, reply);
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let stat = self.fs.statfs();
+        let blocks = stat.bytes.div_ceil(STAT_UNIT.into());
+        reply.statfs(blocks, 0, 0, stat.inodes, 0, STAT_UNIT, 255, STAT_UNIT);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    // The kernel refuses these itself, until somebody remounts with `rw`.
+    refuse! {
+        setattr(INodeNo, Option<u32>, Option<u32>, Option<u32>, Option<u64>, Option<TimeOrNow>,
+            Option<TimeOrNow>, Option<SystemTime>, Option<FileHandle>, Option<SystemTime>,
+            Option<SystemTime>, Option<SystemTime>, Option<BsdFileFlags>) -> ReplyAttr;
+        mknod(INodeNo, &OsStr, u32, u32, u32) -> ReplyEntry;
+        mkdir(INodeNo, &OsStr, u32, u32) -> ReplyEntry;
+        unlink(INodeNo, &OsStr) -> ReplyEmpty;
+        rmdir(INodeNo, &OsStr) -> ReplyEmpty;
+        symlink(INodeNo, &OsStr, &Path) -> ReplyEntry;
+        rename(INodeNo, &OsStr, INodeNo, &OsStr, RenameFlags) -> ReplyEmpty;
+        link(INodeNo, INodeNo, &OsStr) -> ReplyEntry;
+        create(INodeNo, &OsStr, u32, u32, i32) -> ReplyCreate;
+        write(INodeNo, FileHandle, u64, &[u8], WriteFlags, OpenFlags, Option<LockOwner>)
+            -> ReplyWrite;
+        fallocate(INodeNo, FileHandle, u64, u64, i32) -> ReplyEmpty;
+        setxattr(INodeNo, &OsStr, &[u8], i32, u32) -> ReplyEmpty;
+        removexattr(INodeNo, &OsStr) -> ReplyEmpty;
+    }
+}

@@ -1,0 +1,33 @@
+//! An archive mounted through FUSE.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `options` | `-o` and what it comes to |
+//! | `session` | a mount from its start to its end: [`mount`], [`Mounted`] |
+//! | `signals` | SIGINT, SIGTERM and SIGHUP unmount |
+//! | `attach` | getting a FUSE connection onto a folder: mount(2) or fusermount3 |
+//! | `detach` | the way back |
+//! | `mountinfo` | what the kernel says is mounted where |
+//! | `adapter` | FUSE messages ↔ calls of [`crate::fs`]; no logic |
+//! | `attributes` | attributes as FUSE wants them |
+
+mod adapter;
+mod attach;
+mod attributes;
+mod detach;
+mod error;
+mod mountinfo;
+mod options;
+mod session;
+mod signals;
+
+pub use detach::{UnmountError, unmount};
+pub use error::MountError;
+use mountinfo::mounts_at;
+pub use mountinfo::{MountEntry, mount_at};
+pub use options::{Access, OptionError, Options, parse_size};
+pub use session::{Detached, Detacher, Mounted, mount};
+pub use signals::SignalWatch;
+
+/// The file system type of a mount, as mount(8) and `/proc/self/mountinfo` show it.
+pub const FS_TYPE: &str = "fuse.packfs";
