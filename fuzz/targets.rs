@@ -283,7 +283,7 @@ pub fn frame(data: &[u8]) {
     let Some(([codec, low, high], stored)) = data.split_first_chunk() else { return };
     let codec = [Codec::None, Codec::Zstd, Codec::Lz4][usize::from(codec % 3)];
     let length = usize::from(u16::from_le_bytes([*low, *high]));
-    if let Ok(bytes) = inflate(codec, stored.to_vec(), length) {
+    if let Ok(bytes) = inflate(codec, stored.to_vec(), length, || Vec::with_capacity(length)) {
         assert_eq!(bytes.len(), length);
     }
 }

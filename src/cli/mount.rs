@@ -1,8 +1,9 @@
 //! `packfs mount`.
 
 use std::ffi::OsString;
+use std::io;
 use std::num::NonZeroUsize;
-use std::path::{PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ impl MountArgs {
     }
 
     /// The arguments of a process that does the same in the background, wherever it is started.
-    pub(super) fn for_background(&self) -> std::io::Result<Vec<OsString>> {
+    pub(super) fn for_background(&self) -> io::Result<Vec<OsString>> {
         let mut line: Vec<OsString> = vec!["mount".into(), "--background".into()];
         let mut option = |name: &str, value: OsString| line.extend([name.into(), value]);
         for list in &self.options {
@@ -70,8 +71,16 @@ impl MountArgs {
         if let Some(threads) = self.threads {
             option("--threads", threads.to_string().into());
         }
-        line.extend(["--".into(), absolute(&self.archive)?.into(), absolute(&self.dir)?.into()]);
+        line.extend(["--".into(), whole(&self.archive)?.into(), absolute(&self.dir)?.into()]);
         Ok(line)
+    }
+}
+
+/// The archive, whatever folder it is named from: a path or a URL.
+fn whole(archive: &Path) -> io::Result<PathBuf> {
+    match archive.to_string_lossy().contains("://") {
+        true => Ok(archive.to_owned()),
+        false => absolute(archive),
     }
 }
 
@@ -91,8 +100,7 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     let options = args.all_options()?;
     let owner = Owner { uid: options.uid, gid: options.gid };
     let fs = archive::open(&args.archive, options.working_set.unwrap_or(WORKING_SET), owner)?;
-    let shown = absolute(&args.archive).unwrap_or_else(|_| args.archive.clone());
-
+    let shown = whole(&args.archive)?;
     let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
     let mut signals = SignalWatch::new().map_err(refused)?;
     let mounted = mount(Arc::new(fs), &shown, &args.dir, &options)?;
@@ -127,6 +135,12 @@ mod tests {
         let told = parse(&args.for_background().unwrap()).unwrap();
         let dir = absolute("-b").unwrap();
         assert_eq!(told, MountArgs { background: true, dir, ..args });
+    }
+
+    #[test]
+    fn only_paths_are_made_absolute() {
+        assert_eq!(whole(Path::new("s3://a/b")).unwrap(), Path::new("s3://a/b"));
+        assert!(whole(Path::new("a/b")).unwrap().is_absolute());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{ArchiveFs, FsError, Seek};
 use crate::format::{Extent, Kind};
 use crate::index::{Missing, Piece, Run};
-use crate::store::{self, Cause};
+use crate::store::{self, Cause, Frame};
 use crate::tree::TreeError;
 
 /// Bytes that are read at once to check them.
@@ -16,7 +16,7 @@ const CHUNK: u32 = 1 << 20;
 #[derive(Debug)]
 pub enum Data {
     /// All in one frame of the working set: nothing is copied.
-    Frame(Arc<Vec<u8>>, Range<usize>),
+    Frame(Arc<Frame>, Range<usize>),
     /// From several frames or holes.
     Joined(Vec<u8>),
 }
@@ -55,7 +55,7 @@ impl Gather {
         }
     }
 
-    fn frame(&mut self, frame: Arc<Vec<u8>>, range: Range<usize>) {
+    fn frame(&mut self, frame: Arc<Frame>, range: Range<usize>) {
         if self.data.is_empty() {
             self.data = Data::Frame(frame, range);
         } else {

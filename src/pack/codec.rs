@@ -75,11 +75,17 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Inflates a frame, which must come to exactly `length` bytes.
+/// Inflates a frame, which must come to exactly `length` bytes, into a `buffer` with room for
+/// them, if it takes one.
 ///
 /// # Errors
 /// [`Problem::Inflate`] if it is damaged or of another length.
-pub fn inflate(codec: Codec, stored: Vec<u8>, length: usize) -> Result<Vec<u8>, Problem> {
+pub fn inflate(
+    codec: Codec,
+    stored: Vec<u8>,
+    length: usize,
+    buffer: impl FnOnce() -> Vec<u8>,
+) -> Result<Vec<u8>, Problem> {
     let bytes = match codec {
         Codec::None => stored,
         Codec::Zstd => DECOMPRESSOR.with_borrow_mut(|slot| {
@@ -87,7 +93,9 @@ pub fn inflate(codec: Codec, stored: Vec<u8>, length: usize) -> Result<Vec<u8>, 
                 Some(decompressor) => decompressor,
                 None => slot.insert(new_decompressor()?),
             };
-            decompressor.decompress(&stored, length).map_err(|_| Problem::Inflate)
+            let mut bytes = buffer();
+            let done = decompressor.decompress_to_buffer(&stored, &mut bytes);
+            done.map(|_| bytes).map_err(|_| Problem::Inflate)
         })?,
         Codec::Lz4 => lz4_flex::block::decompress(&stored, length).map_err(|_| Problem::Inflate)?,
     };
@@ -119,9 +127,10 @@ mod tests {
             for (frame, shrinks) in [(&text, codec != Codec::None), (&noise, false)] {
                 let (codec, stored) = compressor.compress(frame.clone());
                 assert_eq!(codec != Codec::None, shrinks);
-                assert_eq!(&inflate(codec, stored.clone(), frame.len()).unwrap(), frame);
-                assert!(inflate(codec, stored.clone(), frame.len() - 1).is_err());
-                assert!(inflate(codec, stored, frame.len() + 1).is_err());
+                let room = || Vec::with_capacity(frame.len() + 100);
+                assert_eq!(&inflate(codec, stored.clone(), frame.len(), room).unwrap(), frame);
+                assert!(inflate(codec, stored.clone(), frame.len() - 1, room).is_err());
+                assert!(inflate(codec, stored, frame.len() + 1, room).is_err());
             }
         }
     }

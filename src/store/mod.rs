@@ -1,6 +1,7 @@
 //! An opened archive: its settings, root, index and tree, and the frames that its data lies in.
 
 mod error;
+mod frame;
 mod keys;
 
 use std::sync::Arc;
@@ -8,7 +9,10 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use error::{Cause, Error};
+pub use frame::Frame;
 pub use keys::{CONFIG, INDEX, ROOTS, index_key, root_key};
+
+use frame::Buffers;
 
 use crate::cache::Cache;
 use crate::format::{
@@ -39,7 +43,7 @@ impl Default for OpenOptions {
 }
 
 /// Inflated frames held in memory under a byte budget.
-pub type WorkingSet = Cache<FrameId, Vec<u8>, Error>;
+pub type WorkingSet = Cache<FrameId, Frame, Error>;
 
 /// An archive, opened at its newest root.
 #[derive(Debug)]
@@ -52,6 +56,7 @@ pub struct Store {
     tree: Tree,
     origins: Vec<Origin>,
     working_set: WorkingSet,
+    buffers: Arc<Buffers>,
 }
 
 impl Store {
@@ -68,7 +73,8 @@ impl Store {
         let tree = Tree::open(Arc::clone(&storage), &root.tree)?;
         let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
         let working_set = Cache::new(options.working_set);
-        Ok(Self { storage, config, root_key, root, index, tree, origins, working_set })
+        let buffers = Arc::default();
+        Ok(Self { storage, config, root_key, root, index, tree, origins, working_set, buffers })
     }
 
     /// What a user calls it: its path.
@@ -119,12 +125,12 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be read, does not match its checksum, or does not inflate.
-    pub fn frame(&self, id: FrameId, inflated: u32) -> Result<Arc<Vec<u8>>, Error> {
+    pub fn frame(&self, id: FrameId, inflated: u32) -> Result<Arc<Frame>, Error> {
         let lost = || Error::new(&self.name(), Cause::Lost);
         self.working_set.get(id, u64::from(inflated), lost, || self.load(id))
     }
 
-    fn load(&self, id: FrameId) -> Result<Vec<u8>, Error> {
+    fn load(&self, id: FrameId) -> Result<Frame, Error> {
         let (record, pack) =
             self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
         let key = pack::key(&pack);
@@ -136,7 +142,10 @@ impl Store {
         if xxh3_64(&stored) != record.checksum {
             return Err(damaged(Problem::Checksum));
         }
-        pack::inflate(record.codec, stored, record.inflated as usize).map_err(damaged)
+        let length = record.inflated as usize;
+        let buffer = || self.buffers.take(length);
+        let bytes = pack::inflate(record.codec, stored, length, buffer).map_err(damaged)?;
+        Ok(Frame::new(bytes, &self.buffers))
     }
 }
 
