@@ -1,5 +1,25 @@
-//! Tests of packfs from outside, one binary: a module for each part.
+//! The tests of packfs from outside, one binary: a folder for each subject.
+//!
+//! | folder | what it shows |
+//! |---|---|
+//! | `tidy` | the source keeps to its own rules |
+//! | `format` | `format-spec.md` and the code say the same |
+//! | `fuzz` | what fuzzing started from and found stays handled |
+//! | `round_trip` | what comes out of an archive is what went in, by every way out |
+//! | `determinism` | the same input gives the same image |
+//! | `bad_input` | what cannot be done ends in one clear line and leaves nothing behind |
+//! | `damage` | damaged archives give errors, never wrong bytes |
+//!
+//! They need `/dev/fuse`, GNU tar and util-linux. As root they cover more: owners, devices,
+//! capabilities. `PACKFS_TEST_ENTRIES` sets how many entries the largest folder has (20,000 if it
+//! is not set).
 #![cfg(test)] // So that helpers, too, may unwrap.
 
+mod bad_input;
+mod damage;
+mod determinism;
 mod format;
 mod fuzz;
+mod round_trip;
+mod support;
+mod tidy;

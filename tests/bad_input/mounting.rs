@@ -1,0 +1,122 @@
+//! `mount` and `umount` where they cannot.
+
+use std::fs;
+use std::path::Path;
+
+use super::{archive, fill};
+use crate::support::command::packfs;
+use crate::support::mount::{is_mounted, need_fuse};
+use crate::support::{Mount, Packfs, Scratch, is_root};
+
+/// Both ways of mounting fail with one line; nothing is mounted after.
+#[track_caller]
+fn assert_no_mount(archive: &Path, folder: &Path, words: &[&str]) {
+    packfs!("mount", archive, folder).run().fails(1, words);
+    packfs!("mount", "--foreground", archive, folder).run().fails(1, words);
+}
+
+#[test]
+fn a_mount_point_that_is_missing() {
+    let (scratch, image) = archive("image.pfs");
+    assert_no_mount(&image, &scratch.join("gone"), &["gone", "not found"]);
+    assert_eq!(scratch.names(), ["image.pfs", "source"]);
+}
+
+#[test]
+fn a_mount_point_that_is_no_folder() {
+    let (scratch, image) = archive("image.pfs");
+    fs::write(scratch.join("plain"), "").unwrap();
+    assert_no_mount(&image, &scratch.join("plain"), &["plain", "not a directory"]);
+    assert!(!is_mounted(&scratch.join("plain")));
+}
+
+#[test]
+fn a_mount_point_that_is_not_empty() {
+    let (scratch, image) = archive("image.pfs");
+    assert_no_mount(&image, &scratch.join("source"), &["source", "not empty"]);
+    assert!(!is_mounted(&scratch.join("source")));
+}
+
+#[test]
+fn a_mount_point_that_is_busy() {
+    let (_scratch, image) = archive("image.pfs");
+    let (_other, empty) = {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.join("nothing")).unwrap();
+        let image = scratch.join("empty.pfs");
+        packfs!("create", scratch.join("nothing"), image).run().ok();
+        (scratch, image)
+    };
+    for mounted in [&image, &empty] {
+        let mount = Mount::new(mounted);
+        assert_no_mount(&image, mount.path(), &["mount"]);
+        assert!(is_mounted(mount.path()));
+    }
+}
+
+#[test]
+fn a_machine_without_fuse() {
+    if !is_root() {
+        // Only root can take the device away.
+        return;
+    }
+    let (scratch, image) = archive("image.pfs");
+    fs::create_dir(scratch.join("mount")).unwrap();
+    let script = r#"
+        mount -t tmpfs none /dev
+        mknod -m 666 /dev/null c 1 3
+        exec "$PACKFS" mount $3 "$1" "$2"
+    "#;
+    for foreground in ["", "--foreground"] {
+        Packfs::namespace(script)
+            .args([&image, &scratch.join("mount")])
+            .arg(foreground)
+            .run()
+            .fails(1, &["/dev/fuse"]);
+    }
+}
+
+#[test]
+fn a_user_without_fusermount3() {
+    need_fuse();
+    let scratch = Scratch::public();
+    fill(&scratch);
+    let image = scratch.join("image.pfs");
+    packfs!("create", scratch.join("source"), image).run().ok();
+    let folder = scratch.join("mount");
+    fs::create_dir(&folder).unwrap();
+    if is_root() {
+        let nobody = Some(crate::support::command::NOBODY);
+        std::os::unix::fs::chown(&folder, nobody, nobody).unwrap();
+    }
+    for foreground in [&[][..], &["--foreground"]] {
+        Packfs::as_nobody()
+            .env("PATH", scratch.path())
+            .arg("mount")
+            .args(foreground)
+            .args([&image, &folder])
+            .run()
+            .fails(1, &["fusermount3"]);
+        assert!(!is_mounted(&folder));
+    }
+}
+
+#[test]
+fn nothing_to_unmount() {
+    let scratch = Scratch::new();
+    packfs!("umount", scratch.path()).run().fails(1, &["not"]);
+    packfs!("umount", scratch.join("gone")).run().fails(1, &["gone"]);
+}
+
+#[test]
+fn options_that_no_mount_has() {
+    let (scratch, image) = archive("image.pfs");
+    let folder = scratch.join("mount");
+    fs::create_dir(&folder).unwrap();
+    for options in ["frobnicate", "uid=nobody-at-all", "uid=-1"] {
+        let outcome = packfs!("mount", "-o", options, image, folder).run();
+        assert!([Some(1), Some(2)].contains(&outcome.status.code()), "{outcome}");
+        assert!(outcome.stderr.contains(options.split('=').next().unwrap()), "{outcome}");
+        assert!(!is_mounted(&folder));
+    }
+}

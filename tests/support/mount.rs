@@ -1,0 +1,161 @@
+//! A mounted archive, unmounted when the test ends.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use packfs::compare::CompareOptions;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mount::{UnmountFlags, unmount};
+
+use super::command::{Outcome, Running, packfs};
+use super::{Packfs, Scratch, assert_same};
+
+/// How long a mount may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A mounted archive.
+pub struct Mount {
+    folder: PathBuf,
+    daemon: Option<Running>,
+    _scratch: Scratch,
+}
+
+impl Mount {
+    /// Mounts an archive in the background.
+    pub fn new(archive: &Path) -> Self {
+        let mount = Self::at_new_folder();
+        packfs!("mount", archive, mount.folder).run().ok();
+        assert!(is_mounted(&mount.folder), "packfs mount returned before it was mounted");
+        mount
+    }
+
+    /// Mounts an archive in the foreground, where its log can be read.
+    pub fn foreground(archive: &Path) -> Self {
+        Self::try_foreground(archive).unwrap_or_else(|outcome| panic!("{outcome}"))
+    }
+
+    /// Mounts an archive in the foreground; if that fails, how.
+    pub fn try_foreground(archive: &Path) -> Result<Self, Box<Outcome>> {
+        let mut mount = Self::at_new_folder();
+        let daemon = packfs!("mount", "--foreground", archive, mount.folder).start();
+        if await_mount(&mount.folder, &daemon) {
+            mount.daemon = Some(daemon);
+            return Ok(mount);
+        }
+        Err(Box::new(daemon.wait()))
+    }
+
+    fn at_new_folder() -> Self {
+        need_fuse();
+        let scratch = Scratch::new();
+        let folder = scratch.join("mount");
+        fs::create_dir(&folder).unwrap();
+        Self { folder, daemon: None, _scratch: scratch }
+    }
+
+    /// The folder it is mounted on.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What a foreground mount has logged so far.
+    pub fn log(&self) -> String {
+        self.daemon.as_ref().map(Running::stderr).unwrap_or_default()
+    }
+
+    /// Fails with the differences if the mount differs from a folder.
+    #[track_caller]
+    pub fn assert_same(&self, source: &Path, options: &CompareOptions) -> u64 {
+        self.watch(|folder| assert_same(source, folder, options))
+    }
+
+    /// Does something with the mount; if that hangs, cuts the mount off and fails the test.
+    pub fn watch<T: Send>(&self, act: impl FnOnce(&Path) -> T + Send) -> T {
+        thread::scope(|scope| {
+            let (done, finished) = mpsc::channel();
+            let acting = scope.spawn(move || {
+                let result = act(&self.folder);
+                // The other end waits for this alone.
+                let _ = done.send(());
+                result
+            });
+            let hangs = finished.recv_timeout(2 * PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+            if hangs {
+                cut_off(&self.folder);
+            }
+            let result = acting.join();
+            assert!(!hangs, "the mount hangs; its log: {}", self.log());
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Unmounts it; whether packfs did so by itself, and a foreground mount ended well.
+    fn unmount(&mut self) -> Result<(), String> {
+        let outcome = packfs!("umount", self.folder).limit(PATIENCE).run();
+        if !outcome.status.success() || is_mounted(&self.folder) {
+            return Err(outcome.to_string());
+        }
+        let Some(daemon) = self.daemon.take() else { return Ok(()) };
+        let outcome = daemon.wait();
+        if outcome.status.success() { Ok(()) } else { Err(outcome.to_string()) }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if !is_mounted(&self.folder) {
+            return;
+        }
+        let result =
+            if thread::panicking() { Err("the test failed".to_owned()) } else { self.unmount() };
+        if let Err(reason) = result {
+            cut_off(&self.folder);
+            assert!(thread::panicking(), "{}: unmounting failed: {reason}", self.folder.display());
+        }
+    }
+}
+
+/// Fails the test where there is no FUSE: without it, most of packfs goes untested.
+pub fn need_fuse() {
+    if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
+        panic!(
+            "these tests need /dev/fuse: {error}; load the fuse module, or let this user use it"
+        );
+    }
+}
+
+/// Whether something is mounted on a folder, by the kernel's table: nobody has to answer.
+pub fn is_mounted(folder: &Path) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let folder =
+        fs::canonicalize(folder.parent().unwrap()).unwrap().join(folder.file_name().unwrap());
+    table.lines().any(|line| line.split(' ').nth(4) == folder.to_str())
+}
+
+/// Waits until something is mounted on a folder, or `daemon` has ended; whether it was mounted.
+pub fn await_mount(folder: &Path, daemon: &Running) -> bool {
+    let table = File::open("/proc/self/mountinfo").unwrap();
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if is_mounted(folder) {
+            return true;
+        }
+        let mut changes =
+            [PollFd::new(&table, PollFlags::PRI), PollFd::new(daemon.ended(), PollFlags::IN)];
+        poll(&mut changes, Some(&Timespec { tv_sec: 5, tv_nsec: 0 })).unwrap();
+        if changes[1].revents().contains(PollFlags::IN) {
+            return is_mounted(folder);
+        }
+    }
+    panic!("no mount after {PATIENCE:?}; packfs said: {}", daemon.stderr());
+}
+
+/// Takes a mount away from all who use it, whether or not anyone answers.
+fn cut_off(folder: &Path) {
+    if unmount(folder, UnmountFlags::FORCE | UnmountFlags::DETACH).is_err() {
+        Packfs::program("fusermount3").args(["-u", "-z"]).arg(folder).run();
+    }
+}
