@@ -309,7 +309,7 @@ pub fn tar(data: &[u8]) {
 
 type Member = (TarEntry, Vec<u8>);
 
-/// The members of a tar, with the first bytes of their data; none where it is damaged or too large to write again.
+/// The members of a tar, with their data; none where it is too large to write again.
 fn members(data: &[u8]) -> Result<Vec<Member>, TarError> {
     const MOST: usize = 1 << 20;
     let mut reader = TarReader::new(data)?;

@@ -30,6 +30,18 @@ pub fn open(folder: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedF
     }
 }
 
+/// As [`open`], for reading, and without a trace in the file's access time where the user may do
+/// that (it takes the owner of the file, or root).
+///
+/// # Errors
+/// As [`open`].
+pub fn open_unseen(folder: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
+    match open(folder, path, flags | OFlags::RDONLY | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(folder, path, flags | OFlags::RDONLY),
+        opened => opened,
+    }
+}
+
 fn open_chunk(folder: BorrowedFd<'_>, chunk: &[u8], flags: OFlags) -> Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {

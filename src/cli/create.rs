@@ -201,7 +201,7 @@ fn report(args: &CreateArgs, summary: &Summary, length: u64, took: Duration) -> 
             "{dest}\n  \
              entries     {entries:>12}   files {files}\n  \
              source      {source:>12}\n  \
-             known       {known:>12}   in {same} files that were there already, and blocks of others\n  \
+             known       {known:>12}   in {same} files known all through, and in others\n  \
              new         {new:>12}\n  \
              archive     {archive:>12}   {share} of the source; tree {tree}, index {index}\n  \
              took        {secs:>10.1} s   {rate}/s\n",

@@ -168,35 +168,7 @@ fn file(
     }
     let mut lines = Vec::new();
     for extent in &extents {
-        if extent.origin == 0 {
-            let hole = json!({"offset": extent.offset, "bytes": extent.bytes, "hole": true});
-            lines.push((hole, format!("{:>14} {:>12}  hole", extent.offset, extent.bytes)));
-            continue;
-        }
-        let pieces = pieces(fs.store(), extent).map_err(|error| fail(&error))?;
-        let mut offset = extent.offset;
-        for piece in pieces {
-            let found = fs.store().index().frame(piece.frame);
-            let (record, pack) = found.ok_or_else(|| fail(&Missing))?;
-            let line = format!(
-                "{offset:>14} {:>12}  pack {} frame at {} ({} of {} bytes, {}) from {}",
-                piece.length,
-                &hex(&pack)[..16],
-                record.offset,
-                record.stored,
-                record.inflated,
-                record.codec.name(),
-                piece.offset,
-            );
-            let json = json!({
-                "offset": offset, "bytes": piece.length, "pack": hex(&pack),
-                "frame": record.offset, "stored": record.stored, "inflated": record.inflated,
-                "codec": record.codec.name(), "from": piece.offset,
-                "first_block": extent.first, "blocks": extent.count,
-            });
-            lines.push((json, line));
-            offset += u64::from(piece.length);
-        }
+        lines.extend(stretches(fs.store(), extent).map_err(|error| fail(&error))?);
     }
     if as_json {
         let extents: Vec<Value> = lines.into_iter().map(|(json, _)| json).collect();
@@ -208,6 +180,39 @@ fn file(
         writeln!(output, "{line}")?;
     }
     Ok(())
+}
+
+/// Where an extent lies, piece by piece: as JSON, and as a line.
+fn stretches(store: &Store, extent: &Extent) -> Result<Vec<(Value, String)>, Missing> {
+    if extent.origin == 0 {
+        let hole = json!({"offset": extent.offset, "bytes": extent.bytes, "hole": true});
+        let line = format!("{:>14} {:>12}  hole", extent.offset, extent.bytes);
+        return Ok(vec![(hole, line)]);
+    }
+    let mut lines = Vec::new();
+    let mut offset = extent.offset;
+    for piece in pieces(store, extent)? {
+        let (record, pack) = store.index().frame(piece.frame).ok_or(Missing)?;
+        let line = format!(
+            "{offset:>14} {:>12}  pack {} frame at {} ({} of {} bytes, {}) from {}",
+            piece.length,
+            &hex(&pack)[..16],
+            record.offset,
+            record.stored,
+            record.inflated,
+            record.codec.name(),
+            piece.offset,
+        );
+        let json = json!({
+            "offset": offset, "bytes": piece.length, "pack": hex(&pack),
+            "frame": record.offset, "stored": record.stored, "inflated": record.inflated,
+            "codec": record.codec.name(), "from": piece.offset,
+            "first_block": extent.first, "blocks": extent.count,
+        });
+        lines.push((json, line));
+        offset += u64::from(piece.length);
+    }
+    Ok(lines)
 }
 
 fn pieces(store: &Store, extent: &Extent) -> Result<Vec<Piece>, Missing> {

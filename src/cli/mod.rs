@@ -62,13 +62,24 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to the standard output and are no failure.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
-        }
+        Err(error) => return misuse(&error),
     };
     run(&cli.command).unwrap_or_else(|failure| failure.report())
+}
+
+/// What was asked for is help, or cannot be made sense of.
+fn misuse(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NoCommand;
+    if !error.use_stderr() || error.kind() == NoCommand {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
+    }
+    // The first paragraph says what is wrong; how it is to be used, --help tells.
+    let text = error.render().to_string();
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let what = lines.collect::<Vec<_>>().join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    Failure::Usage(format!("{what}; see packfs --help")).report()
 }
 
 fn run(command: &Command) -> Outcome {

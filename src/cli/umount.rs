@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -12,6 +13,11 @@ use crate::mount::{FS_TYPE, UnmountError, mount_at, unmount};
 
 /// Most processes that are named when a mount is in use.
 const NAMED: usize = 5;
+
+/// How long a mount may stay in use without anybody who uses it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before the next attempt.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Unmount an archive
 #[derive(Debug, Args)]
@@ -37,15 +43,24 @@ pub(super) fn run(args: &UmountArgs) -> Outcome {
         Ok(None) => return fail("nothing is mounted there".to_owned()),
         Err(error) => return fail(error.to_string()),
     }
-    match unmount(&dir, args.lazy) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(UnmountError::Busy(_)) => fail(in_use(&dir)),
-        Err(error) => Err(Failure::Failed(error.to_string())),
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match unmount(&dir, args.lazy) {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(UnmountError::Busy(_)) => {}
+            Err(error) => return Err(Failure::Failed(error.to_string())),
+        }
+        // Reads ahead that nobody waits for any more keep a mount in use for a moment.
+        let users = users_of(&dir);
+        if !users.is_empty() || Instant::now() > deadline {
+            return fail(in_use(&users));
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
-fn in_use(dir: &Path) -> String {
-    let users = users_of(dir).join(", ");
+fn in_use(users: &[String]) -> String {
+    let users = users.join(", ");
     match users.is_empty() {
         true => "in use; close what uses it, or detach it with --lazy".to_owned(),
         false => format!("in use by {users}; close that, or detach it with --lazy"),

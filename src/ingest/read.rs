@@ -82,8 +82,8 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         // Not blocking: it may have become a FIFO since it was listed.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let opened = beneath::open(self.root, &self.catalog.path(at), flags)?;
+        let path = self.catalog.path(at);
+        let opened = beneath::open_unseen(self.root, &path, OFlags::NONBLOCK)?;
         if Kind::of_mode(fstat(&opened)?.st_mode) != Some(Kind::File) {
             return Err(Stop::File(Trouble::Lost("is no longer a regular file; left out".into())));
         }

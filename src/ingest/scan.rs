@@ -84,7 +84,7 @@ impl Scan<'_> {
         folder: u32,
         path: &[u8],
     ) -> Result<Vec<Todo>, Errno> {
-        let opened = beneath::open(root, path, OFlags::DIRECTORY | OFlags::RDONLY)?;
+        let opened = beneath::open_unseen(root, path, OFlags::DIRECTORY)?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&opened)? {
             let entry = entry?;

@@ -22,7 +22,13 @@ const DEVICE: &str = "/dev/fuse";
 
 /// Mounts on `dir` and returns the connection to the kernel. `source` is what mount(8) will show.
 pub(super) fn attach(source: &OsStr, dir: &Path, options: &Options) -> Result<OwnedFd, MountError> {
-    let device = open_device()?;
+    let device = match open_device() {
+        // Whoever may not open the device needs fusermount3 first of all.
+        Err(MountError::Device(_)) if !geteuid().is_root() && find_helper().is_none() => {
+            return Err(MountError::NoHelper);
+        }
+        device => device?,
+    };
     check_privileges(options)?;
     match mount(&device, source, dir, options) {
         Ok(()) => Ok(device.into()),

@@ -174,17 +174,18 @@ fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
         .filter_map(|key| keys::parse_root(&key).map(|(number, id)| (number, id, key)))
         .collect();
     keys.sort();
-    let mut failure = None;
+    let mut passed: Vec<Error> = Vec::new();
     for (number, id, key) in keys.into_iter().rev() {
         match open_root(storage, &key, number, &id) {
-            Ok(root) => return Ok((key, root)),
-            Err(error) => {
-                log::warn!("{error}; passed over");
-                failure.get_or_insert(error);
+            Ok(root) => {
+                passed.iter().for_each(|error| log::warn!("{error}; an older root is used"));
+                return Ok((key, root));
             }
+            Err(error) => passed.push(error),
         }
     }
-    Err(failure.unwrap_or_else(|| Error::new(&storage.name(), Cause::NoRoot)))
+    let newest = passed.into_iter().next();
+    Err(newest.unwrap_or_else(|| Error::new(&storage.name(), Cause::NoRoot)))
 }
 
 fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<Root, Error> {

@@ -18,7 +18,7 @@ fn assert_no_mount(archive: &Path, folder: &Path, words: &[&str]) {
 #[test]
 fn a_mount_point_that_is_missing() {
     let (scratch, image) = archive("image.pfs");
-    assert_no_mount(&image, &scratch.join("gone"), &["gone", "not found"]);
+    assert_no_mount(&image, &scratch.join("gone"), &["gone", "no such folder"]);
     assert_eq!(scratch.names(), ["image.pfs", "source"]);
 }
 
@@ -26,7 +26,7 @@ fn a_mount_point_that_is_missing() {
 fn a_mount_point_that_is_no_folder() {
     let (scratch, image) = archive("image.pfs");
     fs::write(scratch.join("plain"), "").unwrap();
-    assert_no_mount(&image, &scratch.join("plain"), &["plain", "not a directory"]);
+    assert_no_mount(&image, &scratch.join("plain"), &["plain", "not a folder"]);
     assert!(!is_mounted(&scratch.join("plain")));
 }
 

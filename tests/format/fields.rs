@@ -58,7 +58,8 @@ fn pack_footer(footer: &PackFooter) -> Lines {
     ];
     lines.extend(footer.frames.iter().map(|frame| {
         format!(
-            "frame = offset {}, stored {}, inflated {}, first block {}, codec {}, checksum {:#018x}",
+            "frame = offset {}, stored {}, inflated {}, first block {}, codec {}, \
+             checksum {:#018x}",
             frame.offset,
             frame.stored,
             frame.inflated,
