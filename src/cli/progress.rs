@@ -77,7 +77,7 @@ impl Progress {
 
     fn style(total: bool) -> ProgressStyle {
         let template = if total {
-            "{prefix} {wide_bar} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} {msg} ETA {eta}"
+            "{prefix} {wide_bar} {bytes} of {total_bytes}  {bytes_per_sec}  {msg}  ETA {eta}"
         } else {
             "{prefix} {spinner}  {bytes}  {bytes_per_sec}  {msg}"
         };

@@ -47,7 +47,8 @@ impl<'a> Walk<'a> {
     pub(super) fn run(mut self, left: &Path, right: &Path) -> Result<Compared, CompareError> {
         let root = |path: &Path| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            openat(CWD, path, flags, Mode::empty())
+            openat(CWD, path, flags | OFlags::NOATIME, Mode::empty())
+                .or_else(|_| openat(CWD, path, flags, Mode::empty()))
                 .map_err(|error| CompareError::Open(path.to_owned(), error))
         };
         let mut at = [root(left)?, root(right)?];

@@ -161,11 +161,10 @@ fn receive(socket: &UnixStream) -> Result<Option<OwnedFd>, Errno> {
     }))
 }
 
-/// Where fusermount3 is: on the path, or where distributions put it.
+/// Where fusermount3 is: on the path or, where there is none, where distributions put it.
 pub(super) fn find_helper() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"].map(PathBuf::from);
-    let folders: Vec<_> = std::env::split_paths(&path).chain(usual).collect();
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin:/usr/sbin:/sbin".into());
+    let folders: Vec<_> = std::env::split_paths(&path).collect();
     let programs = ["fusermount3", "fusermount"];
     let mut places =
         programs.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
