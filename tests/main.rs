@@ -6,6 +6,7 @@
 //! | `format` | `format-spec.md` and the code say the same |
 //! | `fuzz` | what fuzzing started from and found stays handled |
 //! | `round_trip` | what comes out of an archive is what went in, by every way out |
+//! | `mounting` | options, permissions, unmounting, `try` |
 //! | `determinism` | the same input gives the same image |
 //! | `bad_input` | what cannot be done ends in one clear line and leaves nothing behind |
 //! | `damage` | damaged archives give errors, never wrong bytes |
@@ -20,6 +21,7 @@ mod damage;
 mod determinism;
 mod format;
 mod fuzz;
+mod mounting;
 mod round_trip;
 mod support;
 mod tidy;

@@ -83,7 +83,7 @@ fn any_range_of_a_file_reads_alike() {
             assert_eq!(bytes, content[start..start + length], "{start}+{length}");
         }
         assert_eq!(file.read_at(&mut [0; 10], 700_000).unwrap(), 0);
-        assert_eq!(file.read_at(&mut [0; 10], (u64::MAX >> 1) - 4096).unwrap(), 0);
+        assert_eq!(file.read_at(&mut [0; 10], 1 << 50).unwrap(), 0);
     });
 }
 

@@ -79,7 +79,7 @@ impl Packfs {
     pub fn namespace(script: &str) -> Self {
         let mut packfs = Self::program("unshare");
         packfs.command.arg(if super::is_root() { "-m" } else { "-rm" });
-        packfs.command.args(["sh", "-euc", script, "sh"]).env("PACKFS", binary());
+        packfs.command.args(["sh", "-euc", script, "sh"]).env("PACKFS", public_binary());
         packfs
     }
 

@@ -26,8 +26,29 @@ pub struct Mount {
 impl Mount {
     /// Mounts an archive in the background.
     pub fn new(archive: &Path) -> Self {
-        let mount = Self::at_new_folder();
-        packfs!("mount", archive, mount.folder).run().ok();
+        Self::with(archive, &[])
+    }
+
+    /// Mounts an archive in the background, with these options.
+    pub fn with(archive: &Path, options: &[&str]) -> Self {
+        Self::by(archive, |archive, folder| packfs!("mount", archive, folder).args(options))
+    }
+
+    /// Mounts an archive on a folder that all users can reach.
+    pub fn public(archive: &Path, options: &[&str]) -> Self {
+        let command =
+            |archive: &Path, folder: &Path| packfs!("mount", archive, folder).args(options);
+        Self::on(Scratch::public(), archive, command)
+    }
+
+    /// Mounts an archive by a command that returns once it is mounted.
+    pub fn by(archive: &Path, command: impl FnOnce(&Path, &Path) -> Packfs) -> Self {
+        Self::on(Scratch::new(), archive, command)
+    }
+
+    fn on(scratch: Scratch, archive: &Path, command: impl FnOnce(&Path, &Path) -> Packfs) -> Self {
+        let mount = Self::in_scratch(scratch);
+        command(archive, &mount.folder).run().ok();
         assert!(is_mounted(&mount.folder), "packfs mount returned before it was mounted");
         mount
     }
@@ -39,7 +60,7 @@ impl Mount {
 
     /// Mounts an archive in the foreground; if that fails, how.
     pub fn try_foreground(archive: &Path) -> Result<Self, Box<Outcome>> {
-        let mut mount = Self::at_new_folder();
+        let mut mount = Self::in_scratch(Scratch::new());
         let daemon = packfs!("mount", "--foreground", archive, mount.folder).start();
         if await_mount(&mount.folder, &daemon) {
             mount.daemon = Some(daemon);
@@ -48,9 +69,8 @@ impl Mount {
         Err(Box::new(daemon.wait()))
     }
 
-    fn at_new_folder() -> Self {
+    fn in_scratch(scratch: Scratch) -> Self {
         need_fuse();
-        let scratch = Scratch::new();
         let folder = scratch.join("mount");
         fs::create_dir(&folder).unwrap();
         Self { folder, daemon: None, _scratch: scratch }
