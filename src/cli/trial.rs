@@ -2,20 +2,23 @@
 //! it went. The first thing a newcomer runs.
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::fs::{Dir, FileType, OFlags};
 
 use super::archive::open;
 use super::failure::complain;
 use super::output::print;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, sample, size};
+use crate::beneath;
 use crate::compare::{CompareOptions, Compared, compare};
-use crate::fs::Owner;
+use crate::fs::{Owner, join};
 use crate::ingest::{CreateOptions, Source, Summary, create};
 use crate::monitor::{Monitor, Phase};
 use crate::mount::{Options, mount};
@@ -106,21 +109,30 @@ fn attempt(source: &Path, temp: &Path, progress: &Progress) -> Result<Trial, Fai
 /// Reads all regular files below a folder, as fast as it goes.
 fn read_all(folder: &Path, progress: &Progress) -> Result<(), Failure> {
     let fail = |error: std::io::Error| Failure::Failed(format!("reading the mount: {error}"));
+    let root = std::fs::File::open(folder).map_err(fail)?;
     let mut buffer = vec![0; 1 << 20];
-    let mut todo = vec![folder.to_owned()];
-    while let Some(folder) = todo.pop() {
+    let mut todo = vec![Vec::new()];
+    while let Some(path) = todo.pop() {
         if progress.cancelled() {
             return Err(Failure::Interrupted);
         }
-        for entry in std::fs::read_dir(folder).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let kind = entry.file_type().map_err(fail)?;
-            if kind.is_dir() {
-                todo.push(entry.path());
-            } else if kind.is_file() {
-                // What may not be read here is found, and told, by the comparison.
-                let Ok(mut file) = std::fs::File::open(entry.path()) else { continue };
-                while file.read(&mut buffer).unwrap_or(0) > 0 {}
+        // What may not be read here is found, and told, by the comparison.
+        let Ok(folder) = beneath::open_unseen(root.as_fd(), &path, OFlags::DIRECTORY) else {
+            continue;
+        };
+        for entry in Dir::read_from(&folder).map_err(|error| fail(error.into()))? {
+            let entry = entry.map_err(|error| fail(error.into()))?;
+            let name = entry.file_name().to_bytes();
+            match entry.file_type() {
+                FileType::Directory if name != b"." && name != b".." => {
+                    todo.push(join(&path, name));
+                }
+                FileType::RegularFile => {
+                    let file = beneath::open_unseen(folder.as_fd(), name, OFlags::empty());
+                    let Ok(mut file) = file.map(std::fs::File::from) else { continue };
+                    while file.read(&mut buffer).unwrap_or(0) > 0 {}
+                }
+                _ => {}
             }
         }
     }

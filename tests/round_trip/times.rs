@@ -17,7 +17,7 @@ fn source() -> Scratch {
     top.folder("source", |at| {
         at.folder("folder", |at| at.file("file", "inside"));
         at.file("file", "content");
-        // No symlink: the kernel notes that its target was read, and nobody can ask it not to.
+        at.symlink("symlink", "file");
         at.accessed("file", 1_111_111_111, 222_222_222);
     });
     scratch
