@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use super::source::{CODE, rust_files, top};
 
 /// What may lie in the top folder, beside names with a leading dot.
-const TOP: [&str; 15] = [
+const TOP: [&str; 16] = [
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
+    "LICENSE",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
