@@ -32,7 +32,10 @@ fn public_binary() -> &'static Path {
     let (_, path) = COPY.get_or_init(|| {
         let scratch = Scratch::public();
         let path = scratch.join("packfs");
-        std::fs::copy(binary(), &path).unwrap();
+        // Not by this process: a child forked meanwhile would have the file open for writing, and
+        // nobody may run a file while it is.
+        let status = Command::new("cp").args([binary(), &path]).status().unwrap();
+        assert!(status.success(), "cp: {status}");
         (scratch, path)
     });
     path

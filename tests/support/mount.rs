@@ -114,13 +114,29 @@ impl Mount {
 
     /// Unmounts it; whether packfs did so by itself, and a foreground mount ended well.
     fn unmount(&mut self) -> Result<(), String> {
-        let outcome = packfs!("umount", self.folder).limit(PATIENCE).run();
-        if !outcome.status.success() || is_mounted(&self.folder) {
-            return Err(outcome.to_string());
-        }
+        unmount_once_free(&self.folder)?;
         let Some(daemon) = self.daemon.take() else { return Ok(()) };
         let outcome = daemon.wait();
         if outcome.status.success() { Ok(()) } else { Err(outcome.to_string()) }
+    }
+}
+
+/// Unmounts a folder with `packfs umount`.
+///
+/// Another thread may be starting a program: from its fork to its exec, the child has the files
+/// open that this process had, and the mount is in use for a moment longer.
+pub fn unmount_once_free(folder: &Path) -> Result<(), String> {
+    let start = Instant::now();
+    loop {
+        let outcome = packfs!("umount", folder).limit(PATIENCE).run();
+        if outcome.status.success() {
+            let gone = !is_mounted(folder);
+            return if gone { Ok(()) } else { Err(format!("still mounted after {outcome}")) };
+        }
+        if !outcome.stderr.contains("in use") || start.elapsed() > PATIENCE {
+            return Err(outcome.to_string());
+        }
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
