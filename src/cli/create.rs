@@ -1,6 +1,6 @@
 //! `packfs create`: a folder or a tar goes in, an archive comes out.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,9 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::{Args, ValueEnum};
 
 use super::progress::{Progress, catch_interrupts};
+use super::stdin::Stdin;
 use super::{Failure, Outcome, size};
 use crate::format::{BlockHash, Codec, MAX_BLOCK, MAX_FRAME};
 use crate::ingest::{CreateOptions, Source, Summary, create};
+use crate::monitor::Monitor;
 use crate::storage::Draft;
 
 /// What stands for the standard input.
@@ -93,13 +95,16 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     }
     let progress = Progress::new(args.quiet || args.json);
     let start = Instant::now();
-    let mut stdin: Box<dyn Read + Send> = Box::new(std::io::stdin());
-    let source = if tar { Source::Tar(&mut *stdin) } else { Source::Folder(&args.src) };
+    let mut stdin = Stdin::new();
+    let source = if tar { Source::Tar(&mut stdin) } else { Source::Folder(&args.src) };
     let summary = create(source, &*draft.storage(), &options, &progress);
     let problems = progress.finish();
     let summary = summary?;
+    if progress.cancelled() {
+        return Err(Failure::Interrupted);
+    }
     let length = draft.publish()?;
-    report(args, &summary, length, start.elapsed())?;
+    report(args, &summary, problems, length, start.elapsed())?;
     if problems > 0 && !args.ignore_errors {
         return Err(Failure::Failed(format!(
             "{}: made, but {problems} files were left out or changed while they were read \
@@ -161,6 +166,11 @@ fn check_source(src: &Path, dest: &Path) -> Result<(), Failure> {
     let around = around.unwrap_or(Path::new(".")).canonicalize().map_err(|error| {
         Failure::Failed(format!("{}: its folder cannot be used: {error}", dest.display()))
     })?;
+    let name = dest.file_name().unwrap_or_default();
+    if source.starts_with(around.join(name)) {
+        let text = format!("{}: SRC is DEST, or inside it; put DEST elsewhere", dest.display());
+        return Err(Failure::Failed(text));
+    }
     if around.starts_with(&source) {
         let text = format!("{}: DEST is inside SRC; put it elsewhere", dest.display());
         return Err(Failure::Failed(text));
@@ -175,7 +185,13 @@ fn random_id() -> String {
     format!("{:016x}{:016x}", half(), half())
 }
 
-fn report(args: &CreateArgs, summary: &Summary, length: u64, took: Duration) -> Outcome {
+fn report(
+    args: &CreateArgs,
+    summary: &Summary,
+    problems: usize,
+    length: u64,
+    took: Duration,
+) -> Outcome {
     let (totals, savings) = (summary.totals, summary.savings);
     let text = if args.json {
         let json = serde_json::json!({
@@ -189,7 +205,7 @@ fn report(args: &CreateArgs, summary: &Summary, length: u64, took: Duration) -> 
             "duplicate_bytes": savings.bytes,
             "tree_bytes": summary.tree,
             "index_bytes": summary.index,
-            "problems": summary.problems,
+            "problems": problems,
             "seconds": took.as_secs_f64(),
         });
         format!("{json}\n")

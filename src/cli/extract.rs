@@ -1,5 +1,6 @@
 //! `packfs extract`: files out of an archive, to a folder or as a tar.
 
+use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,15 +51,21 @@ pub(super) fn run(args: &ExtractArgs) -> Outcome {
     let start = Instant::now();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if args.threads == 0 { cores() } else { args.threads.min(256) };
-    let restored = if args.dest.as_os_str() == STDOUT {
+    let tar = args.dest.as_os_str() == STDOUT;
+    if tar && std::io::stdout().is_terminal() {
+        let text = "DEST is - but the output is a terminal; pipe it to somewhere";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let restored = if tar {
         extract_tar(&fs, std::io::stdout().lock(), &paths, &progress).map(drop)
     } else {
         let made = prepare(&args.dest, args.force)?;
         let options = FolderOptions { threads, replace: args.force };
         extract(&fs, &args.dest, &paths, options, &progress).inspect_err(|_| {
             // Nothing half-made: what this command made goes, what was there before stays.
-            if made {
-                let _ = std::fs::remove_dir_all(&args.dest);
+            if made && let Err(error) = std::fs::remove_dir_all(&args.dest) {
+                let dest = args.dest.display();
+                super::failure::complain(&format!("{dest}: left behind: {error}; remove it"));
             }
         })
     };
@@ -89,6 +96,10 @@ fn prepare(dest: &Path, force: bool) -> Result<bool, Failure> {
     match std::fs::create_dir(dest) {
         Ok(()) => return Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = format!("{}: the folder that it shall be in is not there", dest.display());
+            return Err(Failure::Failed(text));
+        }
         Err(error) => return Err(fail(error)),
     }
     let mut entries = std::fs::read_dir(dest).map_err(fail)?;

@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod sample;
 mod size;
+mod stdin;
 mod time;
 mod trial;
 mod umount;

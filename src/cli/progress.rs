@@ -20,14 +20,22 @@ const SHOWN_PROBLEMS: usize = 20;
 /// Set when the process is asked to stop.
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Makes SIGINT and SIGTERM ask long work to stop; a second one ends the process at once.
+/// Makes SIGINT, SIGTERM and SIGHUP ask long work to stop; a second one ends the process at once.
 pub(super) fn catch_interrupts() {
     let stop = STOP.get_or_init(|| Arc::new(AtomicBool::new(false)));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    // Caught, so that a write over the limit of a file's length is an error and not the end.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The order matters: the shutdown is armed by the flag that the first signal sets.
         let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop));
         let _ = signal_hook::flag::register(signal, Arc::clone(stop));
     }
+}
+
+/// Whether the process was asked to stop.
+pub(super) fn interrupted() -> bool {
+    STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
 }
 
 /// Shows the progress of one command.
@@ -173,6 +181,6 @@ impl Monitor for Progress {
     }
 
     fn cancelled(&self) -> bool {
-        STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
+        interrupted()
     }
 }

@@ -3,10 +3,15 @@
 
 use super::root::ObjectRef;
 use super::wire::{Cursor, Put};
-use super::{FormatError, ID_LEN, Id, MAX_ITEMS, MAX_NAME, Problem, Section, open, seal};
+use super::{
+    ENVELOPE_LEN, FormatError, ID_LEN, Id, MAX_ITEMS, MAX_NAME, MAX_PAGE, Problem, Section, open,
+    seal,
+};
 
 /// Compression of the page tables.
 const LEVEL: i32 = 19;
+/// Most entries of a tree: far below what an offset in a folder can say.
+const MAX_ENTRIES: u64 = 1 << 48;
 /// Tree flag: some inode has extended attributes.
 const FLAG_XATTRS: u32 = 1;
 
@@ -97,6 +102,9 @@ impl TreeFooter {
     fn parse(payload: &[u8]) -> Result<Self, Problem> {
         let mut cursor = Cursor::new(payload);
         let (next_inode, entries) = (cursor.u64()?, cursor.u64()?);
+        if entries > MAX_ENTRIES {
+            return Err(Problem::Limit("number of entries"));
+        }
         let flags = cursor.u32()?;
         if flags & !FLAG_XATTRS != 0 {
             return Err(Problem::Malformed("unknown tree flags"));
@@ -111,9 +119,9 @@ impl TreeFooter {
         for _ in 0..other_count {
             others.push(ObjectRef::parse(&mut cursor)?);
         }
-        let mut table = |count| parse_table(&mut cursor, count, other_count);
-        let [inodes, entry_pages, extents] = counts.map(&mut table);
-        let (inodes, entry_pages, extents) = (inodes?, entry_pages?, extents?);
+        let inodes = parse_table(&mut cursor, counts[0], other_count, false)?;
+        let entry_pages = parse_table(&mut cursor, counts[1], other_count, true)?;
+        let extents = parse_table(&mut cursor, counts[2], other_count, false)?;
         cursor.end()?;
         let has_xattrs = flags & FLAG_XATTRS != 0;
         Ok(Self { next_inode, entries, has_xattrs, origins, others, inodes, entry_pages, extents })
@@ -141,7 +149,13 @@ fn put_table(out: &mut Vec<u8>, table: &PageTable) {
     table.iter().for_each(|page| out.extend(&page.name));
 }
 
-fn parse_table(cursor: &mut Cursor<'_>, count: usize, others: usize) -> Result<PageTable, Problem> {
+/// Reads a table of pages. Those of entries are `counted`: each has how many come before it.
+fn parse_table(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    others: usize,
+    counted: bool,
+) -> Result<PageTable, Problem> {
     let mut checksums = Vec::with_capacity(count);
     for _ in 0..count {
         checksums.push(cursor.u64()?);
@@ -155,7 +169,8 @@ fn parse_table(cursor: &mut Cursor<'_>, count: usize, others: usize) -> Result<P
     let mut table: PageTable = Vec::with_capacity(count);
     for at in 0..count {
         let name_len = usize::try_from(name_lengths[at]).unwrap_or(usize::MAX);
-        if name_len > MAX_NAME || trees[at] as usize > others {
+        let too_long = lengths[at] as usize > MAX_PAGE + ENVELOPE_LEN;
+        if name_len > MAX_NAME || trees[at] as usize > others || too_long {
             return Err(Problem::Malformed("a page that cannot be"));
         }
         let page = PageRef {
@@ -168,9 +183,10 @@ fn parse_table(cursor: &mut Cursor<'_>, count: usize, others: usize) -> Result<P
             checksum: checksums[at],
         };
         let after = |last: &PageRef| {
-            (last.key, &last.name, last.before) < (page.key, &page.name, page.before)
+            let key = (last.key, &last.name, last.before);
+            key < (page.key, &page.name, page.before) && (!counted || last.before < page.before)
         };
-        if !table.last().is_none_or(after) {
+        if !table.last().map_or(!counted || page.before == 0, after) {
             return Err(Problem::Malformed("pages out of order"));
         }
         table.push(page);

@@ -5,6 +5,7 @@ mod error;
 mod path;
 mod read;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use error::FsError;
@@ -18,7 +19,7 @@ use crate::tree::{ROOT, TreeError};
 /// Unit of `st_blocks`, in bytes.
 const SECTOR: u64 = 512;
 /// Deepest path that is followed upwards, for messages.
-const MAX_DEPTH: usize = 10_000;
+const MAX_DEPTH: usize = 2_000;
 
 /// Whom all files shall belong to, where that is not who the archive says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,7 +120,8 @@ impl ArchiveFs {
 
     /// Logs a damage with the path that it hurts, which the error does not know.
     fn damaged(&self, ino: u64, error: TreeError) -> FsError {
-        log::error!("inode {ino}: {error}");
+        let path = crate::monitor::show(&self.path_of(ino));
+        log::error!("{path} (inode {ino}): {error}");
         FsError::Damaged(Arc::new(error.into()))
     }
 
@@ -266,6 +268,7 @@ impl ArchiveFs {
     #[must_use]
     pub fn path_of(&self, ino: u64) -> Vec<u8> {
         let mut names: Vec<Vec<u8>> = Vec::new();
+        let mut passed = HashSet::new();
         let mut at = ino;
         while at != ROOT && names.len() < MAX_DEPTH {
             let Ok(Ok(parent)) =
@@ -274,6 +277,9 @@ impl ArchiveFs {
                 break;
             };
             let mut name = format!("<inode {at}>").into_bytes();
+            if !passed.insert(at) {
+                break;
+            }
             let _ = self.store.tree().list(parent, 0, |listed, found, _| {
                 if found.inode == at {
                     name = listed.to_vec();

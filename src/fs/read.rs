@@ -50,7 +50,10 @@ impl Gather {
             self.data = Data::Joined(bytes);
         }
         match &mut self.data {
-            Data::Joined(bytes) => bytes,
+            Data::Joined(bytes) => {
+                bytes.reserve(self.want - bytes.len().min(self.want));
+                bytes
+            }
             Data::Frame(..) => unreachable!("replaced above"),
         }
     }
@@ -187,14 +190,23 @@ impl ArchiveFs {
         if offset >= attr.size {
             return Err(FsError::NoData);
         }
+        let mut at = offset;
         let mut found = None;
-        let sought = self.store.tree().extents::<TreeError>(ino, offset, |extent| {
-            if (extent.origin == 0) == (whence == Seek::Hole) {
-                found = Some(extent.offset.max(offset));
+        let sought = self.store.tree().extents(ino, offset, |extent| {
+            if at >= attr.size || extent.offset > at {
+                return Ok(false);
             }
-            Ok(found.is_none())
+            if (extent.origin == 0) == (whence == Seek::Hole) {
+                found = Some(at);
+                return Ok(false);
+            }
+            at = extent.end();
+            Ok(true)
         });
-        sought.map_err(|error| self.damaged(ino, error))?;
+        // As for a read: extents must reach to the end of the file.
+        let whole = found.is_some() || at >= attr.size;
+        let sought = sought.and(if whole { Ok(()) } else { Err(Failure::Missing) });
+        sought.map_err(|failure| self.hurt(ino, offset, attr.size, failure))?;
         match whence {
             // The end of a file is a hole.
             Seek::Hole => Ok(found.unwrap_or(attr.size)),

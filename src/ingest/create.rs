@@ -127,6 +127,9 @@ pub fn create(
             (catalog, packed)
         }
     };
+    if monitor.cancelled() {
+        return Err(CreateError::Cancelled);
+    }
     let problems = unfit + settle(&mut catalog, packed.outcomes, monitor);
     monitor.phase(Phase::Tree);
     let mut summary =
@@ -165,12 +168,16 @@ fn pack_tar(
     monitor: &dyn Monitor,
 ) -> Result<(Catalog, Packed, u64), CreateError> {
     monitor.phase(Phase::Pack);
-    let jobs = TarJobs::new(input, options.all_times, monitor)?;
+    let jobs = TarJobs::new(input, options.all_times, monitor)
+        .map_err(|error| if monitor.cancelled() { CreateError::Cancelled } else { error })?;
     let back = jobs.back();
     let work = |job, feeder: &mut _| tar::read(job, &back, feeder);
     let packed = pipeline::run(&jobs, work, packing, storage, monitor);
     let finished = jobs.finish();
     // A tar that is damaged ends the build early; then that is why.
+    if monitor.cancelled() {
+        return Err(CreateError::Cancelled);
+    }
     if let Err(damaged @ CreateError::Tar(_)) = finished {
         return Err(damaged);
     }

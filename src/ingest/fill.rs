@@ -158,7 +158,8 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
 
     fn end(&mut self, end: End) {
         let stretches = std::mem::take(&mut self.stretches);
-        if !std::mem::take(&mut self.fresh) && !stretches.is_empty() {
+        let has_data = stretches.iter().any(|stretch| stretch.count > 0);
+        if !std::mem::take(&mut self.fresh) && has_data {
             self.savings.files += 1;
         }
         if let Some(digest) = end.digest {

@@ -10,8 +10,11 @@
 //! channels are bounded, so memory is, too. The job at the head of a queue is always being
 //! worked on, so nothing waits for ever.
 //!
-//! A stage that fails drops its end of its channels; the others see that, and end.
+//! A stage that fails goes on taking what the stage before it hands over, and drops it: a channel
+//! that nobody takes from keeps what was sent, and whoever sends waits. Readers stop by themselves
+//! once `stop` is set.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -84,30 +87,42 @@ pub fn run<J: Send>(
     monitor: &dyn Monitor,
 ) -> Result<Packed, CreateError> {
     let jobs = Mutex::new(jobs);
+    let stop = &AtomicBool::new(false);
     let (batches, work) = (bounded(packing.threads * 2), &work);
     let frames = bounded::<FrameJob>(packing.threads);
     let order = bounded(packing.threads * 2);
+    let compressor = |_| Compressor::new(packing.codec, packing.level);
+    let compressors = (0..packing.threads).map(compressor).collect::<Result<Vec<_>, _>>();
+    let compressors = compressors.map_err(CreateError::Memory)?;
     std::thread::scope(|scope| {
-        for n in 0..packing.threads {
-            let (jobs, queue) = (&jobs, batches.0.clone());
-            start(scope, format!("read-{n}"), move || read(jobs, &queue, work, packing.cutter))?;
-        }
-        drop(batches.0);
-        for n in 0..packing.threads {
-            let mut compressor =
-                Compressor::new(packing.codec, packing.level).map_err(CreateError::Memory)?;
-            let frames = frames.1.clone();
-            start(scope, format!("squeeze-{n}"), move || squeeze(&frames, &mut compressor))?;
-        }
-        drop(frames.1);
-        let written =
-            start(scope, "write".to_owned(), move || write(&order.1, packing, storage, monitor))?;
-        let filled = fill(&batches.1, &frames.0, &order.0, packing, monitor);
-        // What was not taken makes its senders end; then nothing more comes to be written.
-        drop((batches.1, frames.0, order.0));
-        let (index, origin) = written.join().map_err(|_| CreateError::Thread)??;
-        let (outcomes, savings) = filled?;
-        Ok(Packed { outcomes, savings, index, origin })
+        let filled = || {
+            for n in 0..packing.threads {
+                let (jobs, queue) = (&jobs, batches.0.clone());
+                let body = move || read(jobs, &queue, work, packing.cutter, stop);
+                start(scope, format!("read-{n}"), body)?;
+            }
+            drop(batches.0);
+            for (n, mut compressor) in compressors.into_iter().enumerate() {
+                let frames = frames.1.clone();
+                start(scope, format!("squeeze-{n}"), move || squeeze(&frames, &mut compressor))?;
+            }
+            drop(frames.1);
+            let written = start(scope, "write".to_owned(), move || {
+                let written = write(&order.1, packing, storage, monitor);
+                stop.fetch_or(written.is_err(), Ordering::Relaxed);
+                order.1.into_iter().for_each(drop);
+                written
+            })?;
+            let filled = fill(&batches.1, &frames.0, &order.0, packing, monitor, stop);
+            drop((frames.0, order.0));
+            let (index, origin) = written.join().map_err(|_| CreateError::Thread)??;
+            let (outcomes, savings) = filled?;
+            Ok(Packed { outcomes, savings, index, origin })
+        };
+        let packed = filled();
+        stop.store(true, Ordering::Relaxed);
+        batches.1.into_iter().for_each(drop);
+        packed
     })
 }
 
@@ -125,15 +140,17 @@ fn read<J>(
     queue: &Sender<Receiver<Batch>>,
     work: &(impl Fn(J, &mut Feeder) -> Result<(), Gone> + Sync),
     cutter: Cutter,
+    stop: &AtomicBool,
 ) {
-    loop {
+    while !stop.load(Ordering::Relaxed) {
         let (sender, receiver) = bounded(BATCHES_AHEAD);
         let job = {
             let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(job) = jobs.next() else { return };
+            // Before the job is taken, so that no job is taken and lost.
             if queue.send(receiver).is_err() {
                 return;
             }
+            let Some(job) = jobs.next() else { return };
             job
         };
         let mut feeder = Feeder::new(cutter, sender);
@@ -150,6 +167,7 @@ fn fill(
     order: &Sender<Receiver<Squeezed>>,
     packing: &Packing,
     monitor: &dyn Monitor,
+    stop: &AtomicBool,
 ) -> Result<(Vec<Outcome>, Savings), CreateError> {
     let put = |frame| {
         let (sender, receiver) = bounded(1);
@@ -160,6 +178,10 @@ fn fill(
     let mut filler = Filler::new(monitor, packing.frame_size, put);
     for job in queue {
         for batch in job {
+            if stop.load(Ordering::Relaxed) {
+                // The writer failed, and says why.
+                return Err(CreateError::Thread);
+            }
             filler.take(batch)?;
         }
     }

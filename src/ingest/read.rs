@@ -78,16 +78,18 @@ impl<'a> Reader<'a> {
         digest: &mut Option<Id>,
     ) -> Result<Option<Trouble>, Stop> {
         let file = &self.catalog.files[at as usize];
-        if file.size == 0 {
-            return Ok(None);
-        }
         // Not blocking: it may have become a FIFO since it was listed.
         let path = self.catalog.path(at);
         let opened = beneath::open_unseen(self.root, &path, OFlags::NONBLOCK)?;
         if Kind::of_mode(fstat(&opened)?.st_mode) != Some(Kind::File) {
             return Err(Stop::File(Trouble::Lost("is no longer a regular file; left out".into())));
         }
-        let read = if file.sparse {
+        // Fewer blocks than its length takes may also mean that they are compressed.
+        let sparse = file.sparse && seek(&opened, SeekFrom::Hole(0)).is_ok_and(|at| at < file.size);
+        if file.sparse {
+            seek(&opened, SeekFrom::Start(0))?;
+        }
+        let read = if sparse {
             self.sparse(&opened, file.size, feeder)?
         } else if usize::try_from(file.size).is_ok_and(|size| size <= WHOLE) {
             self.whole(&opened, at, twin, feeder, digest)?

@@ -150,8 +150,11 @@ impl Mounted {
     /// If serving fails; the mount is off then.
     pub fn wait(mut self) -> Result<(), MountError> {
         let served = self.session.take().map_or(Ok(()), BackgroundSession::join);
-        // Event loops that broke down leave the mount where it is.
-        self.detacher.detach()?;
+        // Event loops that broke down leave the mount where it is. Else it is gone, and whatever
+        // is mounted there by now, perhaps under the same device number, is not ours to take off.
+        if served.is_err() {
+            self.detacher.detach()?;
+        }
         served.map_err(|error| MountError::Session { dir: self.detacher.dir.clone(), error })
     }
 

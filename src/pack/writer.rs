@@ -8,6 +8,7 @@ use crate::format::{BlockHash, Codec, FrameRecord, Id, PackFooter, Section, seal
 #[derive(Debug)]
 pub struct PackWriter {
     bytes: Vec<u8>,
+    inflated: u64,
     footer: PackFooter,
 }
 
@@ -38,15 +39,17 @@ impl PackWriter {
             homes: Vec::new(),
             moved: Vec::new(),
         };
-        Self { bytes: seal(Section::PackHead, &[], None).0, footer }
+        Self { bytes: seal(Section::PackHead, &[], None).0, inflated: 0, footer }
     }
 
     /// Adds a frame: its stored bytes, and the lengths and full hashes of its blocks.
     pub fn add_frame(&mut self, codec: Codec, stored: &[u8], blocks: &[(u32, Id)]) {
+        let inflated = blocks.iter().map(|(length, _)| length).sum();
+        self.inflated += u64::from(inflated);
         self.footer.frames.push(FrameRecord {
             offset: self.bytes.len() as u64,
             stored: u32::try_from(stored.len()).unwrap_or(u32::MAX),
-            inflated: blocks.iter().map(|(length, _)| length).sum(),
+            inflated,
             first_block: u32::try_from(self.footer.lengths.len()).unwrap_or(u32::MAX),
             codec,
             checksum: xxh3_64(stored),
@@ -61,7 +64,7 @@ impl PackWriter {
     /// Bytes of its frames once inflated.
     #[must_use]
     pub fn inflated(&self) -> u64 {
-        self.footer.frames.iter().map(|frame| u64::from(frame.inflated)).sum()
+        self.inflated
     }
 
     /// Whether no frame was added.

@@ -70,6 +70,13 @@ pub fn extract(
         drop(receiver);
         restore.make_names(paths, sender)
     })?;
+    if monitor.cancelled() {
+        return Err(RestoreError::Cancelled);
+    }
+    if restore.full.load(Ordering::Relaxed) {
+        let source = std::io::Error::from(Errno::NOSPC);
+        return Err(RestoreError::Output { object: dest.display().to_string(), source });
+    }
     for (first, path) in links {
         restore.note(&path, restore.link(&first, &path));
     }
@@ -77,11 +84,7 @@ pub fn extract(
     for (path, attr) in folders.into_iter().rev() {
         restore.finish(&path, &attr);
     }
-    if restore.full.load(Ordering::Relaxed) {
-        let source = std::io::Error::from(Errno::NOSPC);
-        return Err(RestoreError::Output { object: dest.display().to_string(), source });
-    }
-    if monitor.cancelled() { Err(RestoreError::Cancelled) } else { Ok(()) }
+    Ok(())
 }
 
 struct Restore<'a> {
@@ -262,9 +265,6 @@ impl Restore<'_> {
     fn write_data(&self, file: &OwnedFd, attr: &Attr) -> Result<(), Refused> {
         let mut at = 0;
         while at < attr.size {
-            if self.monitor.cancelled() {
-                return Err(Refused::Stopped);
-            }
             let data = match self.fs.seek(attr.ino, at, Seek::Data) {
                 Err(FsError::NoData) => break,
                 data => data?,
@@ -273,6 +273,9 @@ impl Restore<'_> {
             self.monitor.advance(0, data - at);
             at = data;
             while at < hole {
+                if self.monitor.cancelled() {
+                    return Err(Refused::Stopped);
+                }
                 let want = u32::try_from(hole - at).unwrap_or(CHUNK).min(CHUNK);
                 let bytes = self.fs.read(attr.ino, at, want)?;
                 write_all(file, &bytes, at)?;
@@ -280,6 +283,7 @@ impl Restore<'_> {
                 self.monitor.advance(0, bytes.len() as u64);
             }
         }
+        self.monitor.advance(0, attr.size - at);
         Ok(rustix::fs::ftruncate(file, attr.size)?)
     }
 
@@ -289,8 +293,11 @@ impl Restore<'_> {
         let (to, to_name) = self.around(path)?;
         self.make_way(to.as_fd(), to_name)?;
         match linkat(&from, from_name, &to, to_name, AtFlags::empty()) {
-            // Its first name was left out, and that was told.
-            Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOENT) => {
+                let what = "left out with the file's first name".to_owned();
+                self.monitor.problem(Problem { path: path.to_vec(), what });
+                Ok(())
+            }
             linked => Ok(linked?),
         }
     }

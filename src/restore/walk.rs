@@ -35,13 +35,36 @@ pub fn walk(
     };
     let everything = [Vec::new()];
     let paths = if paths.is_empty() { &everything } else { paths };
-    let places = paths.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+    let mut places = paths.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+    // What lies below another of them is visited with it, and once.
+    let given: Vec<Vec<u8>> = places.iter().map(|place| place.path.clone()).collect();
+    let mut seen = HashSet::new();
+    places.retain(|place| {
+        let covered = given.iter().any(|other| is_below(&place.path, other));
+        !covered && seen.insert(place.path.clone())
+    });
     let mut walk = Walk { fs, monitor, entered: HashSet::new(), passed: HashSet::new() };
     for place in places {
         walk.way_to(&place, &mut visit)?;
         walk.below(place, &mut visit)?;
     }
     Ok(())
+}
+
+/// Longest path of a folder that is entered, in bytes: so that many of them fit memory.
+const MAX_PATH: usize = 32 << 10;
+
+/// A path to show: that of the root folder is empty.
+fn named(path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { b".".to_vec() } else { path.to_vec() }
+}
+
+/// Whether a path leads to something below another.
+fn is_below(path: &[u8], folder: &[u8]) -> bool {
+    match path.strip_prefix(folder) {
+        Some(rest) => !rest.is_empty() && (folder.is_empty() || rest[0] == b'/'),
+        None => false,
+    }
 }
 
 struct Walk<'a> {
@@ -91,7 +114,15 @@ impl Walk<'_> {
                 visit(Step { path: &path, attr: &attr })?;
                 continue;
             }
+            let passed = |what: &str| {
+                self.monitor.problem(Problem { path: named(&path), what: what.to_owned() });
+            };
+            if path.len() > MAX_PATH {
+                passed("its path is over 32 KiB; what is in it is left out");
+                continue;
+            }
             if !self.entered.insert(attr.ino) {
+                passed("another name of a folder that was restored already; left out");
                 continue;
             }
             if self.passed.insert(attr.ino) {
@@ -111,7 +142,7 @@ impl Walk<'_> {
             failure?;
             if let Err(error) = listed {
                 let what = format!("cannot be listed to its end: {error}");
-                self.monitor.problem(Problem { path, what });
+                self.monitor.problem(Problem { path: named(&path), what });
             }
             todo.extend(folders.into_iter().rev());
         }

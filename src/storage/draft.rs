@@ -6,16 +6,21 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{ErrorKind, ImageWriter, LocalStorage, Storage, StorageError};
+use crate::format::Section;
 
 /// File name ending that makes DEST an image.
 const IMAGE_ENDING: &str = "pfs";
+/// What a store has at its top.
+const STORE_NAMES: [&str; 7] =
+    ["packfs.toml", "roots", "snapshots", "packs", "index", "trees", "live"];
 
 /// An archive that is being written, below a temporary name.
 #[derive(Debug)]
@@ -36,8 +41,8 @@ impl Draft {
     /// Begins an archive that shall become `dest`: an image where that ends in `.pfs`.
     ///
     /// # Errors
-    /// If `dest` is there already (and, with `force`, is not an archive or a file that may be
-    /// replaced), or nothing can be written beside it.
+    /// If `dest` is there already (with `force`: and is no archive), or nothing can be written
+    /// beside it.
     pub fn new(dest: &Path, force: bool) -> Result<Self, StorageError> {
         let name = dest.display().to_string();
         let fail = |error| StorageError::io(&name, error);
@@ -85,6 +90,8 @@ impl Draft {
             }
         };
         let fail = |error| StorageError::io(&self.dest.display().to_string(), error);
+        // Again, for it may be long since the draft began.
+        may_become(&self.dest, self.is_image(), self.force)?;
         self.rename().map_err(fail)?;
         let around = self.dest.parent().filter(|path| !path.as_os_str().is_empty());
         let around = File::open(around.unwrap_or(Path::new("."))).map_err(fail)?;
@@ -136,14 +143,26 @@ fn may_become(dest: &Path, image: bool, force: bool) -> Result<(), StorageError>
     if !force {
         return Err(ErrorKind::Exists.of(&name));
     }
-    let replaceable = if image {
-        there.is_file()
-    } else {
-        there.is_dir()
-            && (dest.join("packfs.toml").is_file()
-                || fs::read_dir(dest).is_ok_and(|mut entries| entries.next().is_none()))
+    let replaceable = match image {
+        true => there.is_file() && is_image(dest),
+        false => there.is_dir() && is_store(dest),
     };
     if replaceable { Ok(()) } else { Err(ErrorKind::Foreign.of(&name)) }
+}
+
+/// Whether a file is an image, or nothing yet.
+fn is_image(file: &Path) -> bool {
+    let mut head = [0; 8];
+    let read = File::open(file).and_then(|mut file| file.read(&mut head));
+    read.is_ok_and(|read| read == 0 || head == Section::ImageHead.magic())
+}
+
+/// Whether a folder has nothing in it but what a store has: so nothing else is removed with it.
+fn is_store(folder: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(folder) else { return false };
+    entries.all(|entry| {
+        entry.is_ok_and(|entry| STORE_NAMES.iter().any(|name| entry.file_name() == *name))
+    })
 }
 
 /// A name beside `dest` that nobody has.
@@ -155,7 +174,8 @@ fn temp_beside(dest: &Path) -> io::Result<PathBuf> {
     // A name may be as long as the file system allows: leave room for what is added to it.
     let name = name.to_string_lossy();
     temp.push(name.chars().take(32).collect::<String>());
-    temp.push(format!(".packfs-{}", std::process::id()));
+    let random = RandomState::new().hash_one(std::process::id());
+    temp.push(format!(".packfs-{random:016x}"));
     Ok(dest.with_file_name(temp))
 }
 

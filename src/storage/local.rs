@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
+use rustix::fs::OFlags;
 
 use super::{Bytes, ErrorKind, MAP_ABOVE, Storage, StorageError};
 
@@ -36,7 +37,7 @@ impl LocalStorage {
             return Ok(Arc::clone(file));
         }
         drop(open);
-        let file = File::open(self.folder.join(key)).map_err(|error| self.error(key, error))?;
+        let file = open_file(&self.folder.join(key)).map_err(|error| self.error(key, error))?;
         let file = Arc::new(file);
         open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.put(key.to_owned(), Arc::clone(&file));
@@ -142,6 +143,16 @@ impl Storage for LocalStorage {
     fn locate(&self, key: &str) -> String {
         self.folder.join(key).display().to_string()
     }
+}
+
+/// Opens a regular file. Anything else is no object; a FIFO, say, would never open.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("is not a regular file"))
 }
 
 /// Reads exactly `length` bytes of `file` at `at`; `offset` is where that is in `object`.

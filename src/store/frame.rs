@@ -4,8 +4,8 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most buffers that wait to be used again: about as many as threads inflate at once.
-const MOST: usize = 8;
+/// Most bytes of buffers that wait to be used again: as many as threads inflate at once, or so.
+const MOST: usize = 8 << 20;
 /// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one.
 const STEP: usize = 128 * 1024;
 
@@ -17,19 +17,22 @@ impl Buffers {
     /// An empty buffer for at least `length` bytes.
     pub(super) fn take(&self, length: usize) -> Vec<u8> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = waiting.iter().position(|buffer| buffer.capacity() >= length);
+        let room = length.next_multiple_of(STEP);
+        // Not more room than it needs either, or a small frame would hold a large buffer.
+        let fits = waiting.iter().position(|buffer| buffer.capacity() == room);
         match fits {
             Some(at) => waiting.swap_remove(at),
             None => {
                 drop(waiting);
-                Vec::with_capacity(length.next_multiple_of(STEP))
+                Vec::with_capacity(room)
             }
         }
     }
 
     fn give(&self, mut buffer: Vec<u8>) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MOST {
+        let bytes: usize = waiting.iter().map(Vec::capacity).sum();
+        if bytes + buffer.capacity() <= MOST {
             buffer.clear();
             waiting.push(buffer);
         }

@@ -16,13 +16,13 @@ use frame::Buffers;
 
 use crate::cache::Cache;
 use crate::format::{
-    Config, ENVELOPE_LEN, FormatError, Id, MAX_TABLE, ObjectRef, Problem, Root, Section, Segment,
-    check,
+    Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root, Section,
+    Segment, check,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
 use crate::pack;
 use crate::storage::{Bytes, Storage};
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 
 /// Default budget of the working set, in bytes.
 pub const WORKING_SET: u64 = 512 << 20;
@@ -71,6 +71,11 @@ impl Store {
         let segments = root.segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let index = Index::new(segments);
         let tree = Tree::open(Arc::clone(&storage), &root.tree)?;
+        let kind = tree.inode(tree::ROOT, |_, inode| inode.kind())?.flatten();
+        if kind != Some(Kind::Folder) {
+            let problem = Problem::Malformed("its root is no folder").of(Section::Tree);
+            return Err(format_error(&*storage, &tree::key(&root.tree.id), problem));
+        }
         let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
         let working_set = Cache::new(options.working_set);
         let buffers = Arc::default();

@@ -11,8 +11,10 @@ use crate::storage::{Storage, StorageError};
 
 /// Bytes of decoded pages that are kept.
 const PAGE_BUDGET: u64 = 64 << 20;
-/// What a decoded page takes, for each byte that it takes encoded: a rough figure, high enough.
+/// What a decoded page is taken to weigh, for each byte that it takes encoded.
 const DECODED: u64 = 12;
+/// What it is taken to weigh at least: its rows, however well they compress.
+const LEAST: u64 = 128 * 1024;
 
 /// Why a tree, or a page of it, could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -92,11 +94,18 @@ impl Tree {
         let page = self.footer.table(kind).get(at).ok_or_else(absent)?;
         let slot = u32::try_from(at).map_err(|_| absent())?;
         let lost = || self.format(Problem::Malformed("a reader failed").of(section));
-        let weight = u64::from(page.length) * DECODED;
-        self.pages.get((kind, slot), weight, lost, || self.load(kind, page))
+        let weight = (u64::from(page.length) * DECODED).max(LEAST);
+        self.pages.get((kind, slot), weight, lost, || self.load(kind, page, self.rows(kind, at)))
     }
 
-    fn load(&self, kind: PageKind, page: &PageRef) -> Result<Page, TreeError> {
+    /// How many entries a page of entries must have: so that an offset never leads back.
+    fn rows(&self, kind: PageKind, at: usize) -> u64 {
+        let table = self.footer.table(kind);
+        let after = table.get(at + 1).map_or(self.footer.entries, |next| next.before);
+        after.saturating_sub(table[at].before)
+    }
+
+    fn load(&self, kind: PageKind, page: &PageRef, rows: u64) -> Result<Page, TreeError> {
         let key = match (page.tree as usize).checked_sub(1) {
             None => self.key.clone(),
             Some(other) => super::key(&self.footer.others[other].id),
@@ -108,7 +117,14 @@ impl Tree {
         }
         match kind {
             PageKind::Inodes => InodePage::decode(&bytes).map(Page::Inodes),
-            PageKind::Entries => EntryPage::decode(&bytes).map(Page::Entries),
+            PageKind::Entries => {
+                EntryPage::decode(&bytes).and_then(|page| match page.entries.len() as u64 == rows {
+                    true => Ok(Page::Entries(page)),
+                    false => {
+                        Err(Problem::Malformed("not as many as its tree says").of(section(kind)))
+                    }
+                })
+            }
             PageKind::Extents => ExtentPage::decode(&bytes).map(Page::Extents),
         }
         .map_err(format)

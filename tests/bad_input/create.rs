@@ -133,8 +133,9 @@ fn a_destination_in_a_folder_that_is_missing_or_closed() {
 #[test]
 fn a_disk_that_gets_full() {
     let scratch = Scratch::new();
-    Folder::open(scratch.path())
-        .folder("source", |at| at.file("noise", hostile::noise(20 << 20, 1)));
+    Folder::open(scratch.path()).folder("source", |at| {
+        (0..4).for_each(|n| at.file(format!("noise-{n}"), hostile::noise(8 << 20, n)));
+    });
     fs::create_dir(scratch.join("disk")).unwrap();
     let script = r#"
         mount -t tmpfs -o size=4m none "$1"
@@ -219,4 +220,25 @@ fn files_that_are_refused_are_told_and_the_rest_is_archived() {
     let [plain, ignoring] = ["image.pfs", "ignoring.pfs"].map(|name| scratch.join(name));
     assert_eq!(fs::read(plain).unwrap(), fs::read(ignoring).unwrap());
     assert!(!is_root() || scratch.names().len() == 3, "{:?}", scratch.names());
+}
+
+#[test]
+fn force_removes_nothing_but_archives() {
+    let scratch = with_source();
+    Folder::open(scratch.path()).folder("home", |at| {
+        at.file("packfs.toml", "x = 1");
+        at.file("letter", "dear");
+    });
+    fs::write(scratch.join("letter.pfs"), "a letter").unwrap();
+    let source = scratch.join("source");
+    for dest in ["home", "letter.pfs"] {
+        let create = packfs!("create", "--force", source, scratch.join(dest)).run();
+        create.fails(1, &[dest, "not a packfs archive"]);
+    }
+    assert_eq!(fs::read(scratch.join("home/letter")).unwrap(), b"dear");
+    assert_eq!(fs::read(scratch.join("letter.pfs")).unwrap(), b"a letter");
+    let store = scratch.join("store");
+    packfs!("create", source, store).run().ok();
+    packfs!("create", "--force", store, store).run().fails(1, &["store", "SRC is DEST"]);
+    packfs!("ls", store).run().ok();
 }

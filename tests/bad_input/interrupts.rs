@@ -17,7 +17,8 @@ use crate::support::{Packfs, Scratch, assert_same, exact};
 fn with_source() -> Scratch {
     let scratch = Scratch::new();
     Folder::open(scratch.path()).folder("source", |at| {
-        at.file("noise", noise(24 << 20, 1));
+        // Several large files: readers wait for one another, and must not do so for ever.
+        (0..4).for_each(|n| at.file(format!("noise-{n}"), noise(8 << 20, n)));
         at.folder("many", |at| {
             (0..2000).for_each(|n| at.file(format!("file-{n}"), noise(3000, n)));
         });
@@ -77,6 +78,32 @@ fn creating_a_store() {
     let scratch = with_source();
     let dest = scratch.join("store");
     interrupt_all_along(&scratch, &dest, || packfs!("create", scratch.join("source"), dest));
+}
+
+#[test]
+fn creating_from_a_tar() {
+    let scratch = with_source();
+    let whole = scratch.join("whole.pfs");
+    packfs!("create", scratch.join("source"), whole).run().ok();
+    fs::write(scratch.join("tar"), packfs!("extract", whole, "-").run().ok().stdout).unwrap();
+    let dest = scratch.join("image.pfs");
+    let tar = || fs::File::open(scratch.join("tar")).unwrap();
+    interrupt_all_along(&scratch, &dest, || packfs!("create", "-", dest).stdin(tar()));
+}
+
+#[test]
+fn waiting_for_a_tar_that_does_not_come() {
+    let scratch = Scratch::new();
+    let (silent, _writer) = std::io::pipe().unwrap();
+    let silent = fs::File::from(std::os::fd::OwnedFd::from(silent));
+    let running = packfs!("create", "-", scratch.join("image.pfs")).stdin(silent).start();
+    while scratch.names().is_empty() {
+        sleep(Duration::from_millis(5));
+    }
+    running.signal(Signal::INT);
+    let outcome = running.wait();
+    assert!(outcome.interrupted(), "{outcome}");
+    assert!(scratch.names().is_empty(), "left behind");
 }
 
 #[test]

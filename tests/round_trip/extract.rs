@@ -80,3 +80,21 @@ fn cat_takes_names_of_any_bytes() {
         assert_eq!(out.stdout, expected, "{}", path.escape_ascii());
     }
 }
+
+#[test]
+fn paths_that_overlap_are_extracted_once() {
+    let (scratch, _, image) = small(|at| {
+        at.folder("folder", |at| {
+            at.file("first", "the same file");
+            at.link("second", at, "first");
+        });
+    });
+    let out = scratch.join("out");
+    for force in [&[][..], &["--force"]] {
+        packfs!("extract", image, out).args(force).args(["folder", "folder/first"]).run().ok();
+        for name in ["first", "second"] {
+            let content = fs::read(out.join("folder").join(name)).unwrap();
+            assert_eq!(content, b"the same file", "{name} {force:?}");
+        }
+    }
+}
