@@ -60,6 +60,11 @@ impl From<RestoreError> for Failure {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::Cancelled => Self::Interrupted,
+            RestoreError::Output { source, .. }
+                if source.kind() == std::io::ErrorKind::BrokenPipe =>
+            {
+                Self::Broken
+            }
             error => Self::Failed(error.to_string()),
         }
     }

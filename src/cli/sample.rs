@@ -12,7 +12,7 @@ const SOURCES: u64 = 240;
 /// Length of the file that does not compress, in bytes.
 const NOISE: usize = 2 << 20;
 /// Length of the sparse file, in bytes.
-const SPARSE: u64 = 64 << 20;
+const SPARSE: u64 = 1 << 20;
 
 const WORDS: [&str; 24] = [
     "block", "frame", "pack", "index", "tree", "root", "page", "inode", "extent", "origin", "read",

@@ -50,6 +50,10 @@ pub(super) fn run(args: &TryArgs) -> Outcome {
     let fail = |error: std::io::Error| Failure::Failed(format!("temporary folder: {error}"));
     let temp = tempfile::Builder::new().prefix("packfs-try-").tempdir().map_err(fail)?;
     let source = match &args.dir {
+        Some(dir) if !dir.is_dir() => {
+            let text = format!("{}: is not a folder; name one, or none at all", dir.display());
+            return Err(Failure::Failed(text));
+        }
         Some(dir) => dir.clone(),
         None => {
             let folder = temp.path().join("sample");

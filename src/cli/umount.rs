@@ -72,7 +72,15 @@ fn in_use(users: &[String]) -> String {
 fn users_of(dir: &Path) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let uses = |process: &DirEntry| uses(&process.path(), dir);
-    processes.filter(is_process).filter(uses).take(NAMED).map(|process| name(&process)).collect()
+    let own = std::process::id().to_string();
+    let other = |process: &DirEntry| process.file_name().to_str() != Some(own.as_str());
+    processes
+        .filter(is_process)
+        .filter(other)
+        .filter(uses)
+        .take(NAMED)
+        .map(|process| name(&process))
+        .collect()
 }
 
 fn is_process(entry: &DirEntry) -> bool {

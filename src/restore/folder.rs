@@ -244,8 +244,9 @@ impl Restore<'_> {
             if self.monitor.cancelled() || self.full.load(Ordering::Relaxed) {
                 continue;
             }
-            self.note(&path, self.write_file(&path, &attr));
-            self.monitor.advance(1, 0);
+            let written = self.write_file(&path, &attr);
+            self.monitor.advance(u64::from(written.is_ok()), 0);
+            self.note(&path, written);
         }
     }
 

@@ -43,3 +43,19 @@ fn an_archive_can_be_mounted_in_two_places_and_again() {
         }
     }
 }
+
+#[test]
+fn what_is_mounted_after_an_unmount_stays() {
+    need_fuse();
+    let (_scratch, image, folder) = with_image();
+    for _ in 0..10 {
+        packfs!("mount", image, folder).run().ok();
+        fs::read_dir(&folder).unwrap().count();
+        packfs!("umount", folder).run().ok();
+        // The process that served the first mount may still be about to end.
+        packfs!("mount", image, folder).run().ok();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(is_mounted(&folder), "the new mount is gone");
+        packfs!("umount", folder).run().ok();
+    }
+}
