@@ -63,7 +63,7 @@ pub(super) fn run(args: &ExtractArgs) -> Outcome {
         let options = FolderOptions { threads, replace: args.force };
         extract(&fs, &args.dest, &paths, options, &progress).inspect_err(|_| {
             // Nothing half-made: what this command made goes, what was there before stays.
-            if made && let Err(error) = std::fs::remove_dir_all(&args.dest) {
+            if let Err(error) = unmake(&args.dest, made) {
                 let dest = args.dest.display();
                 super::failure::complain(&format!("{dest}: left behind: {error}; remove it"));
             }
@@ -90,11 +90,34 @@ pub(super) fn run(args: &ExtractArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes DEST, unless it is there and empty, or may have files; says whether it was made.
-fn prepare(dest: &Path, force: bool) -> Result<bool, Failure> {
+/// What DEST was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Absent,
+    Empty,
+    Used,
+}
+
+/// Takes away what was restored, so that DEST is as it was; where it had files, nobody can tell.
+fn unmake(dest: &Path, before: Before) -> std::io::Result<()> {
+    match before {
+        Before::Absent => std::fs::remove_dir_all(dest),
+        Before::Used => Ok(()),
+        Before::Empty => std::fs::read_dir(dest)?.try_for_each(|entry| {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(entry.path()),
+                false => std::fs::remove_file(entry.path()),
+            }
+        }),
+    }
+}
+
+/// Makes DEST, unless it is there and empty, or may have files; says what it was before.
+fn prepare(dest: &Path, force: bool) -> Result<Before, Failure> {
     let fail = |error: std::io::Error| Failure::Failed(format!("{}: {error}", dest.display()));
     match std::fs::create_dir(dest) {
-        Ok(()) => return Ok(true),
+        Ok(()) => return Ok(Before::Absent),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text = format!("{}: the folder that it shall be in is not there", dest.display());
@@ -103,9 +126,10 @@ fn prepare(dest: &Path, force: bool) -> Result<bool, Failure> {
         Err(error) => return Err(fail(error)),
     }
     let mut entries = std::fs::read_dir(dest).map_err(fail)?;
-    if !force && entries.next().is_some() {
+    let empty = entries.next().is_none();
+    if !force && !empty {
         let text = "is there already and not empty; --force restores into it";
         return Err(Failure::Failed(format!("{}: {text}", dest.display())));
     }
-    Ok(false)
+    Ok(if empty { Before::Empty } else { Before::Used })
 }

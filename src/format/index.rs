@@ -5,7 +5,7 @@ use super::pack::frames_cover;
 use super::wire::{Cursor, Put};
 use super::{
     Codec, ENVELOPE_LEN, FormatError, FrameRecord, ID_LEN, Id, MAX_BLOCK, MAX_FRAME_BLOCKS,
-    Problem, Section, check_plain, seal,
+    MAX_TABLE, Problem, Section, check_plain, seal,
 };
 
 /// Length of a frame record in a segment, in bytes.
@@ -298,6 +298,13 @@ impl IndexBuilder {
     #[must_use]
     pub fn block_count(&self) -> u32 {
         self.block_count
+    }
+
+    /// Whether the segment has become longer than a reader takes.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        let packs = self.packs.len() * PACK_RECORD_LEN + self.ranges.len() * Range::LEN;
+        packs + self.frames.len() + self.lengths.len() > MAX_TABLE - MAX_TABLE / 16
     }
 
     /// The segment's bytes and checksum.

@@ -20,8 +20,8 @@ pub enum CreateError {
     /// The archive cannot be written.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// More blocks than the format numbers.
-    #[error("the source has more than 4,294,967,295 distinct blocks; use a larger --block-size")]
+    /// More blocks than an index segment lists.
+    #[error("the source has too many distinct blocks for one archive; use a larger --block-size")]
     TooManyBlocks,
     /// There is no memory for a compressor.
     #[error("no memory for a compressor: {0}")]

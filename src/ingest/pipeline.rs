@@ -220,7 +220,11 @@ fn write(
         monitor.written(sealed.bytes.len() as u64);
         let length = sealed.bytes.len() as u64;
         index.add_pack(sealed.id, length, &sealed.footer.frames, &sealed.footer.lengths);
-        Ok::<_, CreateError>(sealed.id)
+        // Before more is packed: nobody could open what would come of it.
+        match index.is_too_long() {
+            true => Err(CreateError::TooManyBlocks),
+            false => Ok(sealed.id),
+        }
     };
     for frame in order {
         let Ok(frame) = frame.recv() else { return Err(CreateError::Thread) };

@@ -8,7 +8,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, renameat, symlinkat,
+    unlinkat,
+};
 use rustix::io::Errno;
 
 use super::RestoreError;
@@ -187,7 +190,7 @@ impl Restore<'_> {
             Err(Errno::EXIST) if self.replace => {
                 let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                    rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
+                    unlinkat(&folder, name, AtFlags::empty())?;
                     mkdirat(&folder, name, Mode::RWXU)?;
                 }
                 Ok(())
@@ -201,7 +204,7 @@ impl Restore<'_> {
         if !self.replace {
             return Ok(());
         }
-        match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+        match unlinkat(folder, name, AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
             removed => removed,
         }
@@ -251,16 +254,25 @@ impl Restore<'_> {
     }
 
     fn write_file(&self, path: &[u8], attr: &Attr) -> Result<(), Refused> {
-        let (folder, name) = self.around(path)?;
-        self.make_way(folder.as_fd(), name)?;
+        let (folder, last) = self.around(path)?;
+        // What is there makes way only for a file that is whole.
+        let aside = format!(".packfs-{}-{}", std::process::id(), attr.ino);
+        let name = if self.replace { aside.as_bytes() } else { last };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let file = openat(&folder, name, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
         if let Err(refused) = self.write_data(&file, attr) {
-            rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
+            unlinkat(&folder, name, AtFlags::empty())?;
             return Err(refused);
         }
         drop(file);
-        self.apply(folder.as_fd(), name, path, attr)
+        self.apply(folder.as_fd(), name, path, attr)?;
+        if self.replace
+            && let Err(error) = renameat(&folder, name, &folder, last)
+        {
+            unlinkat(&folder, name, AtFlags::empty())?;
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     fn write_data(&self, file: &OwnedFd, attr: &Attr) -> Result<(), Refused> {

@@ -36,6 +36,9 @@ pub enum ErrorKind {
     /// It is longer than any such object.
     #[error("is longer than packfs allows for such an object")]
     TooLong,
+    /// An image has as many objects as it can have.
+    #[error("has too many objects for an image; use a larger --pack-size, or a store")]
+    TooMany,
     /// It is no archive.
     #[error("is not a packfs archive")]
     NotArchive,

@@ -9,8 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use super::local::{map, read_at};
 use super::{Bytes, ErrorKind, MAP_ABOVE, Storage, StorageError};
 use crate::format::{
-    Contents, ENVELOPE_LEN, Member, Section, TAIL_LEN, check, read_tail, seal, tail,
+    Contents, ENVELOPE_LEN, MAX_SMALL_TABLE, Member, Section, TAIL_LEN, check, read_tail, seal,
+    tail,
 };
+
+/// Most objects of an image: their table of contents stays well below what a reader takes.
+const MAX_MEMBERS: usize = MAX_SMALL_TABLE / 128;
 
 /// An image opened for reading.
 #[derive(Debug)]
@@ -173,6 +177,9 @@ impl Storage for ImageWriter {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.1.iter().any(|member| member.key == key) {
             return Err(ErrorKind::Exists.of(&self.locate(key)));
+        }
+        if state.1.len() >= MAX_MEMBERS {
+            return Err(ErrorKind::TooMany.of(&self.name));
         }
         let offset = state.0;
         let end =
