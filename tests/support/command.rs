@@ -14,10 +14,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use super::Scratch;
+use super::{Scratch, patience};
 
-/// How long a run may take: far beyond what any does, so that it only ever ends a hang.
-const TIMEOUT: Duration = Duration::from_secs(180);
 /// A user who owns nothing.
 pub const NOBODY: u32 = 65_534;
 
@@ -65,7 +63,7 @@ impl Packfs {
     pub fn program(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.stdin(Stdio::null());
-        Self { command, timeout: TIMEOUT }
+        Self { command, timeout: patience() }
     }
 
     /// packfs as a user who owns nothing, as far as the user who runs the tests can become one.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::command::packfs;
 use super::tree::Folder;
-use super::{Scratch, is_root};
+use super::{Scratch, entries, is_root};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -282,8 +282,7 @@ fn content(at: &Folder) {
 }
 
 fn many(at: &Folder) {
-    let count = std::env::var("PACKFS_TEST_ENTRIES").map_or(20_000, |count| count.parse().unwrap());
-    for n in 0..count {
+    for n in 0..entries() {
         at.file(format!("entry-{n:07}"), if n % 10 == 0 { n.to_string() } else { String::new() });
     }
 }

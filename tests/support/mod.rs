@@ -8,10 +8,22 @@ pub mod same;
 pub mod scratch;
 pub mod tree;
 
+use std::time::Duration;
+
 pub use command::Packfs;
 pub use mount::Mount;
 pub use same::{assert_same, exact};
 pub use scratch::Scratch;
+
+/// How many entries the largest folder of the hostile tree has.
+pub fn entries() -> u64 {
+    std::env::var("PACKFS_TEST_ENTRIES").map_or(20_000, |count| count.parse().unwrap())
+}
+
+/// How long anything may take: far longer than it does, so that it only ever ends a hang.
+pub fn patience() -> Duration {
+    Duration::from_secs(180 + entries() / 500)
+}
 
 /// Whether these tests run as root, and so can make devices and change owners.
 pub fn is_root() -> bool {

@@ -11,10 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::command::{Outcome, Running, packfs};
-use super::{Packfs, Scratch, assert_same};
-
-/// How long a mount may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::{Packfs, Scratch, assert_same, patience};
 
 /// A mounted archive.
 pub struct Mount {
@@ -102,7 +99,7 @@ impl Mount {
                 let _ = done.send(());
                 result
             });
-            let hangs = finished.recv_timeout(2 * PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+            let hangs = finished.recv_timeout(patience()) == Err(mpsc::RecvTimeoutError::Timeout);
             if hangs {
                 cut_off(&self.folder);
             }
@@ -128,12 +125,12 @@ impl Mount {
 pub fn unmount_once_free(folder: &Path) -> Result<(), String> {
     let start = Instant::now();
     loop {
-        let outcome = packfs!("umount", folder).limit(PATIENCE).run();
+        let outcome = packfs!("umount", folder).run();
         if outcome.status.success() {
             let gone = !is_mounted(folder);
             return if gone { Ok(()) } else { Err(format!("still mounted after {outcome}")) };
         }
-        if !outcome.stderr.contains("in use") || start.elapsed() > PATIENCE {
+        if !outcome.stderr.contains("in use") || start.elapsed() > patience() {
             return Err(outcome.to_string());
         }
         thread::sleep(Duration::from_millis(10));
@@ -175,7 +172,7 @@ pub fn is_mounted(folder: &Path) -> bool {
 pub fn await_mount(folder: &Path, daemon: &Running) -> bool {
     let table = File::open("/proc/self/mountinfo").unwrap();
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < patience() {
         if is_mounted(folder) {
             return true;
         }
@@ -186,7 +183,7 @@ pub fn await_mount(folder: &Path, daemon: &Running) -> bool {
             return is_mounted(folder);
         }
     }
-    panic!("no mount after {PATIENCE:?}; packfs said: {}", daemon.stderr());
+    panic!("no mount after {:?}; packfs said: {}", start.elapsed(), daemon.stderr());
 }
 
 /// Takes a mount away from all who use it, whether or not anyone answers.
