@@ -111,13 +111,29 @@ fn names_of_one_file_have_one_inode_number() {
 }
 
 #[test]
-fn info_counts_files_and_bytes() {
+fn info_counts_files_bytes_and_what_is_left_of_duplicates() {
     let (_scratch, _, image) = small(|at| {
         at.file("a", [7; 10_000]);
         at.file("b", [7; 10_000]);
+        at.link("c", at, "a");
     });
     let out = packfs!("info", "--json", image).run().ok().text();
     let info: serde_json::Value = serde_json::from_str(&out).unwrap();
-    let numbers = info.to_string();
-    assert!(numbers.contains("20000"), "{numbers}");
+    let counts = ["entries", "files", "source_bytes", "unique_bytes", "blocks", "packs"];
+    let counts = counts.map(|name| info[name].as_u64().unwrap());
+    assert_eq!(counts, [4, 2, 20_000, 10_000, 1, 1], "{out}");
+}
+
+#[test]
+fn info_tells_where_the_data_of_a_file_lies() {
+    let (_scratch, _, image) = small(|at| {
+        at.sparse("sparse", 1 << 20, &[(1 << 19, &hostile::noise(10_000, 1))]);
+    });
+    let out = packfs!("info", "--json", image, "sparse").run().ok().text();
+    let info: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let pieces = info["extents"].as_array().unwrap();
+    let data = pieces.iter().filter(|piece| piece["pack"].is_string());
+    let bytes: u64 = data.map(|piece| piece["bytes"].as_u64().unwrap()).sum();
+    // The data, to the ends of the pages that it lies in.
+    assert_eq!(bytes, 10_000_u64.next_multiple_of(4096), "{out}");
 }
