@@ -220,6 +220,12 @@ mod tests {
             extents: vec![],
         };
         assert_eq!(TreeFooter::decode(&footer.encode().0).unwrap(), footer);
+        // An offset in a folder counts entries: it must start at none, and never lead back.
+        for (at, before) in [(0, 1), (1, 0), (2, 5)] {
+            let mut back = footer.clone();
+            back.entry_pages[at].before = before;
+            assert!(TreeFooter::decode(&back.encode().0).is_err(), "{at} {before}");
+        }
         let mut swapped = footer;
         swapped.entry_pages.swap(0, 2);
         assert!(TreeFooter::decode(&swapped.encode().0).is_err());
