@@ -163,7 +163,7 @@ fn at_once(threads: usize, times: u64, store: &Store, frames: &[(FrameId, u32)])
                 let wanted = frames.iter().cycle().skip(thread * 5);
                 barrier.wait();
                 for ((id, inflated), _) in wanted.zip(0..times) {
-                    black_box(store.frame(*id, *inflated).unwrap());
+                    black_box(store.frame(*id, *inflated, *inflated).unwrap());
                 }
                 barrier.wait();
             });

@@ -110,26 +110,48 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         lost: impl FnOnce() -> E,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<Arc<V>, E> {
-        let flight = {
+        self.get_where(key, weight, |_| true, lost, |_| load())
+    }
+
+    /// As [`Cache::get`], of a value that may be there in part: one that does not do is replaced
+    /// by what `load` makes, which is told whether there was one. What it makes must do.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_where(
+        &self,
+        key: K,
+        weight: u64,
+        does: impl Fn(&V) -> bool,
+        lost: impl FnOnce() -> E,
+        load: impl FnOnce(bool) -> Result<V, E>,
+    ) -> Result<Arc<V>, E> {
+        let (flight, again) = loop {
             let mut shard = lock(self.shard(&key));
-            match shard.slots.get(&key) {
-                Some((_, Slot::Ready(value))) => return Ok(Arc::clone(value)),
+            let again = match shard.slots.get(&key) {
+                Some((_, Slot::Ready(value))) if does(value) => return Ok(Arc::clone(value)),
+                Some((_, Slot::Ready(_))) => true,
                 Some((_, Slot::Loading(flight))) => {
                     let flight = Arc::clone(flight);
                     drop(shard);
-                    return flight.wait();
+                    let value = flight.wait()?;
+                    if does(&value) {
+                        return Ok(value);
+                    }
+                    continue;
                 }
                 None => {
-                    let flight = Arc::new(Flight::new());
                     shard.make_room(weight);
                     shard.bytes += weight;
-                    shard.slots.put(key, (weight, Slot::Loading(Arc::clone(&flight))));
-                    flight
+                    false
                 }
-            }
+            };
+            let flight = Arc::new(Flight::new());
+            shard.slots.put(key, (weight, Slot::Loading(Arc::clone(&flight))));
+            break (flight, again);
         };
         let mut landing = Landing { cache: self, key, weight, flight, lost: Some(lost) };
-        let result = load().map(Arc::new);
+        let result = load(again).map(Arc::new);
         landing.lost = None;
         landing.land(result.clone());
         result
@@ -224,6 +246,20 @@ mod tests {
             }
         });
         assert_eq!(loads.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_value_that_does_not_do_is_replaced_and_weighs_no_more() {
+        let cache: Cache<u8, u32, ()> = Cache::new(1000);
+        let get = |least, made| {
+            let does = |value: &u32| *value >= least;
+            *cache.get_where(1, 10, does, || (), |again| Ok(made + u32::from(again))).unwrap()
+        };
+        assert_eq!(get(3, 5), 5);
+        assert_eq!(get(5, 9), 5);
+        assert_eq!(get(6, 9), 10, "loaded again");
+        assert_eq!(get(10, 99), 10);
+        assert_eq!(lock(&cache.shards[0]).bytes, 10);
     }
 
     #[test]

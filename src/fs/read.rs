@@ -154,9 +154,10 @@ impl ArchiveFs {
         let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
         let (from, to) = (from - extent.offset, to - extent.offset);
         self.store.index().pieces(origin, run, from, to, |piece: Piece| {
-            let frame = self.store.frame(piece.frame, piece.inflated).map_err(Failure::Store)?;
-            let start = piece.offset as usize;
-            let range = start..start + piece.length as usize;
+            let wanted = piece.offset.checked_add(piece.length).ok_or(Failure::Missing)?;
+            let frame = self.store.frame(piece.frame, piece.inflated, wanted);
+            let frame = frame.map_err(Failure::Store)?;
+            let range = piece.offset as usize..wanted as usize;
             if range.end > frame.len() {
                 return Err(Failure::Missing);
             }

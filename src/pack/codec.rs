@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 
 use zstd::bulk::Decompressor;
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::{DParameter, FrameFormat};
 
 use crate::format::{Codec, Problem};
 
@@ -73,6 +75,7 @@ impl Compressor {
 
 thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    static DECODER: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
 }
 
 /// Inflates a frame, which must come to exactly `length` bytes, into a `buffer` with room for
@@ -100,6 +103,47 @@ pub fn inflate(
         Codec::Lz4 => lz4_flex::block::decompress(&stored, length).map_err(|_| Problem::Inflate)?,
     };
     if bytes.len() == length { Ok(bytes) } else { Err(Problem::Inflate) }
+}
+
+/// Inflates the first `wanted` bytes of a frame, at least, and stops once `buffer` is full, if its
+/// codec knows stopping. As [`inflate`] for the rest.
+///
+/// # Errors
+/// [`Problem::Inflate`] if it is damaged or shorter.
+pub fn inflate_prefix(
+    codec: Codec,
+    stored: Vec<u8>,
+    length: usize,
+    wanted: usize,
+    buffer: impl FnOnce() -> Vec<u8>,
+) -> Result<Vec<u8>, Problem> {
+    if codec != Codec::Zstd || wanted >= length {
+        return inflate(codec, stored, length, buffer);
+    }
+    let mut bytes = buffer();
+    DECODER.with_borrow_mut(|slot| {
+        let decoder = match slot {
+            Some(decoder) => decoder,
+            None => slot.insert(new_decoder().map_err(|_| Problem::Inflate)?),
+        };
+        decoder.reinit().map_err(|_| Problem::Inflate)?;
+        let (mut from, mut into) = (InBuffer::around(&stored), OutBuffer::around(&mut bytes));
+        while into.pos() < wanted {
+            let before = (from.pos(), into.pos());
+            decoder.run(&mut from, &mut into).map_err(|_| Problem::Inflate)?;
+            if (from.pos(), into.pos()) == before {
+                return Err(Problem::Inflate);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+fn new_decoder() -> std::io::Result<Decoder<'static>> {
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::Format(FrameFormat::Magicless))?;
+    Ok(decoder)
 }
 
 fn new_decompressor() -> Result<Decompressor<'static>, Problem> {
@@ -130,6 +174,16 @@ mod tests {
                 let room = || Vec::with_capacity(frame.len() + 100);
                 assert_eq!(&inflate(codec, stored.clone(), frame.len(), room).unwrap(), frame);
                 assert!(inflate(codec, stored.clone(), frame.len() - 1, room).is_err());
+                for wanted in [1, 200_000, frame.len()] {
+                    let prefix =
+                        inflate_prefix(codec, stored.clone(), frame.len(), wanted, room).unwrap();
+                    assert!(prefix.len() >= wanted && frame.starts_with(&prefix));
+                }
+                if codec == Codec::Zstd {
+                    let half = stored[..stored.len() / 2].to_vec();
+                    let (most, all) = (frame.len() - 1, frame.len());
+                    assert!(inflate_prefix(codec, half, all, most, room).is_err());
+                }
                 assert!(inflate(codec, stored, frame.len() + 1, room).is_err());
             }
         }

@@ -3,7 +3,7 @@
 mod codec;
 mod writer;
 
-pub use codec::{Compressor, inflate};
+pub use codec::{Compressor, inflate, inflate_prefix};
 pub use writer::{PackWriter, SealedPack};
 
 use crate::format::{Id, hex};

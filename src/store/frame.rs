@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most bytes of buffers that wait to be used again: as many as threads inflate at once, or so.
 const MOST: usize = 8 << 20;
-/// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one.
-const STEP: usize = 128 * 1024;
+/// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one: it is
+/// the most that zstd inflates at a time.
+pub(super) const STEP: usize = 128 * 1024;
 
 /// Buffers of frames that are gone.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ impl Buffers {
     }
 }
 
-/// The bytes of an inflated frame.
+/// The bytes of an inflated frame, or as many of its first as were wanted.
 #[derive(Debug)]
 pub struct Frame {
     bytes: Vec<u8>,

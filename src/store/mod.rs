@@ -12,7 +12,7 @@ pub use error::{Cause, Error};
 pub use frame::Frame;
 pub use keys::{CONFIG, INDEX, ROOTS, index_key, root_key};
 
-use frame::Buffers;
+use frame::{Buffers, STEP};
 
 use crate::cache::Cache;
 use crate::format::{
@@ -126,16 +126,23 @@ impl Store {
         (slot as usize).checked_sub(1).and_then(|slot| self.origins.get(slot)).ok_or(Missing)
     }
 
-    /// An inflated frame, from the working set or through it; `inflated` is its length in bytes.
+    /// The first `wanted` bytes at least of an inflated frame, from the working set or through it;
+    /// `inflated` is its whole length in bytes.
+    ///
+    /// A frame is inflated as far as the first who wants it needs it, and whole for the second who
+    /// needs more: a lone read shall not pay for all of it, nor a walk twice.
     ///
     /// # Errors
     /// If it cannot be read, does not match its checksum, or does not inflate.
-    pub fn frame(&self, id: FrameId, inflated: u32) -> Result<Arc<Frame>, Error> {
+    pub fn frame(&self, id: FrameId, inflated: u32, wanted: u32) -> Result<Arc<Frame>, Error> {
         let lost = || Error::new(&self.name(), Cause::Lost);
-        self.working_set.get(id, u64::from(inflated), lost, || self.load(id))
+        let does = |frame: &Frame| frame.len() >= wanted as usize;
+        self.working_set.get_where(id, inflated.into(), does, lost, |again| {
+            self.load(id, if again { inflated } else { wanted })
+        })
     }
 
-    fn load(&self, id: FrameId) -> Result<Frame, Error> {
+    fn load(&self, id: FrameId, wanted: u32) -> Result<Frame, Error> {
         let (record, pack) =
             self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
         let key = pack::key(&pack);
@@ -148,8 +155,10 @@ impl Store {
             return Err(damaged(Problem::Checksum));
         }
         let length = record.inflated as usize;
-        let buffer = || self.buffers.take(length);
-        let bytes = pack::inflate(record.codec, stored, length, buffer).map_err(damaged)?;
+        let wanted = (wanted as usize).next_multiple_of(STEP).min(length);
+        let buffer = || self.buffers.take(wanted);
+        let bytes = pack::inflate_prefix(record.codec, stored, length, wanted, buffer);
+        let bytes = bytes.map_err(damaged)?;
         Ok(Frame::new(bytes, &self.buffers))
     }
 }

@@ -1,6 +1,7 @@
 //! What comes out of an archive is what went in, by every way out.
 
 mod extract;
+mod frames;
 mod listing;
 mod mount;
 mod tar;
