@@ -9,10 +9,10 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use packfs::format::{Codec, EntryPage, ExtentPage, InodePage, Kind, PageTable};
+use packfs::format::{BlockHash, Codec, EntryPage, ExtentPage, InodePage, Kind, PageTable};
 use packfs::fs::{ArchiveFs, Owner};
 use packfs::index::FrameId;
-use packfs::ingest::{CreateOptions, Source, create};
+use packfs::ingest::{CreateOptions, Cutter, Known, Source, create};
 use packfs::monitor::Quiet;
 use packfs::pack::{Compressor, inflate};
 use packfs::storage::{MemoryStorage, Storage};
@@ -28,6 +28,8 @@ const SMALL: usize = 4 << 10;
 const LARGE: usize = 24 << 20;
 /// Bytes of a request that the kernel makes when a file is read in order.
 const REQUEST: u32 = 128 << 10;
+/// Blocks that are known already when one is looked up: those of some gigabytes.
+const BLOCKS: u64 = 1 << 18;
 /// Words that the text is made of.
 const WORDS: usize = 4096;
 
@@ -105,7 +107,7 @@ fn read_through(fs: &ArchiveFs, ino: u64) -> u64 {
     at
 }
 
-/// A tar goes in, an archive comes out: `none` is cutting, hashing and what it takes to hand over.
+/// A tar goes in, an archive comes out: `none` is all but compression.
 fn build(criterion: &mut Criterion, tar: &[u8]) {
     let mut group = criterion.benchmark_group("build");
     group.throughput(Throughput::Bytes((FILES * SMALL + LARGE) as u64));
@@ -119,6 +121,42 @@ fn build(criterion: &mut Criterion, tar: &[u8]) {
         let options = CreateOptions { codec, level, ..CreateOptions::default() };
         group.bench_function(name, |bench| bench.iter(|| archive(tar, &options)));
     }
+}
+
+/// Data is cut into blocks, and these are hashed.
+fn cut(criterion: &mut Criterion) {
+    let data = Random(3).text(4 << 20);
+    let cutting = CreateOptions::default().cutting;
+    let mut group = criterion.benchmark_group("cut");
+    group.throughput(Throughput::Bytes(data.len() as u64));
+    for (name, hash) in [("blake3", BlockHash::Blake3), ("xxh3-128", BlockHash::Xxh3)] {
+        let cutter = Cutter { cutting, hash };
+        group.bench_function(name, |bench| {
+            bench.iter(|| cutter.cut(&data, true, |length, name| _ = black_box((length, name))));
+        });
+    }
+}
+
+/// Blocks are looked up among those that are known: by names that are, and by ones that are new.
+fn dedup(criterion: &mut Criterion) {
+    let cutting = CreateOptions::default().cutting;
+    let cutter = Cutter { cutting, hash: BlockHash::Blake3 };
+    let names: Vec<_> = (0..BLOCKS).map(|at| cutter.name(&at.to_le_bytes())).collect();
+    let mut known = Known::default();
+    let number_all = |known: &mut Known| {
+        names.iter().for_each(|name| _ = black_box(known.number(*name)));
+    };
+    number_all(&mut known);
+    let mut random = Random(5);
+    let mut group = criterion.benchmark_group("dedup");
+    group.bench_function("known", |bench| {
+        bench.iter(|| known.number(names[random.below(names.len())]));
+    });
+    group.throughput(Throughput::Elements(BLOCKS));
+    group.sample_size(10);
+    group.bench_function("new", |bench| {
+        bench.iter_batched_ref(Known::default, number_all, BatchSize::PerIteration);
+    });
 }
 
 /// One frame of 1 MiB, as a miss inflates it.
@@ -250,6 +288,8 @@ fn main() {
     let tar = sample();
     let storage = archive(&tar, &CreateOptions::default());
     build(&mut criterion, &tar);
+    cut(&mut criterion);
+    dedup(&mut criterion);
     inflate_frame(&mut criterion);
     working_set_hit(&mut criterion, &storage);
     decode_page(&mut criterion, &storage);

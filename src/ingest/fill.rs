@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::CreateError;
 use super::catalog::Stretch;
 use super::feed::{Batch, End, Item};
+use super::known::Known;
 use crate::format::{Id, MAX_FRAME_BLOCKS, MAX_RUN};
 use crate::monitor::Monitor;
 
@@ -42,9 +43,8 @@ pub struct Filler<'a, F> {
     monitor: &'a dyn Monitor,
     frame_size: usize,
     put: F,
-    known: HashMap<Id, u32>,
+    known: Known,
     digests: HashMap<Id, Vec<Stretch>>,
-    next: u32,
     frame: RawFrame,
     stretches: Vec<Stretch>,
     fresh: bool,
@@ -61,9 +61,8 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
             monitor,
             frame_size,
             put,
-            known: HashMap::new(),
+            known: Known::default(),
             digests: HashMap::new(),
-            next: 0,
             frame: RawFrame { bytes: Vec::new(), blocks: Vec::new() },
             stretches: Vec::new(),
             fresh: false,
@@ -112,21 +111,14 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
     }
 
     fn block(&mut self, data: &[u8], length: u32, name: Id) -> Result<(), CreateError> {
-        let number = match self.known.get(&name) {
-            Some(number) => {
-                self.savings.bytes += u64::from(length);
-                *number
-            }
-            None => {
-                let number = self.next;
-                self.next = number.checked_add(1).ok_or(CreateError::TooManyBlocks)?;
-                self.known.insert(name, number);
-                self.savings.unique += u64::from(length);
-                self.fresh = true;
-                self.add(data, length, name)?;
-                number
-            }
-        };
+        let (number, new) = self.known.number(name).ok_or(CreateError::TooManyBlocks)?;
+        if new {
+            self.savings.unique += u64::from(length);
+            self.fresh = true;
+            self.add(data, length, name)?;
+        } else {
+            self.savings.bytes += u64::from(length);
+        }
         match self.stretches.last_mut() {
             Some(last)
                 if last.count > 0 && last.count < MAX_RUN && last.first + last.count == number =>

@@ -7,6 +7,7 @@ mod cut;
 mod error;
 mod feed;
 mod fill;
+mod known;
 mod pipeline;
 mod plant;
 mod read;
@@ -15,5 +16,7 @@ mod tar;
 
 pub use catalog::Catalog;
 pub use create::{CreateOptions, Source, Summary, create};
+pub use cut::Cutter;
 pub use error::CreateError;
+pub use known::Known;
 pub use scan::scan;
