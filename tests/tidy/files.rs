@@ -28,7 +28,8 @@ const TOP: [&str; 16] = [
 
 /// The first file of a crate, or of one program in it.
 fn is_crate_root(path: &Path) -> bool {
-    const ROOTS: [&str; 4] = ["src/lib.rs", "src/main.rs", "tests/main.rs", "fuzz/src/lib.rs"];
+    const ROOTS: [&str; 5] =
+        ["src/lib.rs", "src/main.rs", "tests/main.rs", "benches/peers/main.rs", "fuzz/src/lib.rs"];
     const FOLDERS: [&str; 2] = ["benches", "fuzz/src/bin"];
     let is = |known: &str| path == Path::new(known) || path.parent() == Some(Path::new(known));
     ROOTS.iter().chain(&FOLDERS).any(|known| is(known))
