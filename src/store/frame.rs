@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most bytes of buffers that wait to be used again: as many as threads inflate at once, or so.
 const MOST: usize = 8 << 20;
-/// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one: it is
-/// the most that zstd inflates at a time.
+/// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one: it
+/// is the most that zstd inflates at a time.
 pub(super) const STEP: usize = 128 * 1024;
 
 /// Buffers of frames that are gone.

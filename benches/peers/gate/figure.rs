@@ -109,7 +109,7 @@ fn sound(failure: Option<&Failure>, any: bool) -> Result<(), String> {
         None => Ok(()),
         Some(Failure::NotRun(_)) if any => Ok(()),
         Some(failure) => {
-            let (kind, what) = crate::report::failure(failure);
+            let (kind, what) = failure.parts();
             Err(format!("{kind}: {what}"))
         }
     }

@@ -1,6 +1,6 @@
 //! Figures as people read them: three digits that count, and a unit that suits.
 
-use crate::results::{Failure, Spread};
+use crate::results::Spread;
 
 /// What a figure is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,16 +111,6 @@ pub fn duration(seconds: f64) -> String {
     match whole.as_secs() {
         seconds if seconds < 60 => format!("{seconds} s"),
         seconds => format!("{} min {} s", seconds / 60, seconds % 60),
-    }
-}
-
-/// A failure in a word or two, and what there is to say about it.
-pub fn failure(failure: &Failure) -> (&'static str, &str) {
-    match failure {
-        Failure::Wrong(what) => ("wrong", what),
-        Failure::Crashed(what) => ("crashed", what),
-        Failure::OverTime(what) => ("over time", what),
-        Failure::NotRun(what) => ("not run", what),
     }
 }
 

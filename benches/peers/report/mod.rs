@@ -12,7 +12,6 @@ pub mod sheets;
 mod table;
 mod trials;
 
-pub use figures::failure;
 pub use markdown::write as markdown;
 pub use page::html;
 pub use table::print as table;

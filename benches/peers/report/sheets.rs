@@ -1,7 +1,7 @@
 //! The figures of a tree as tables of text, which the terminal, the Markdown and the page share.
 
-use super::figures::{Unit, count, failure, mebibytes, one_line, over, percent, ratio};
-use crate::results::{Cell, MEASURES, Measure, PeerRun, Sample, Spread, TreeRun};
+use super::figures::{Unit, count, mebibytes, one_line, over, percent, ratio};
+use crate::results::{Cell, Failure, MEASURES, Measure, PeerRun, Sample, Spread, TreeRun};
 
 /// Whom all others are compared with.
 pub const BASE: &str = "squashfs";
@@ -79,7 +79,7 @@ pub fn troubles(tree: &TreeRun) -> Vec<Trouble> {
         };
         let cells = MEASURES.iter().filter_map(cell);
         for (at, what) in build.map(|what| ("build", what)).into_iter().chain(cells) {
-            let (kind, what) = failure(what);
+            let (kind, what) = what.parts();
             let what = one_line(what);
             let same = |other: &&mut Trouble| {
                 (&other.peer, other.kind, &other.what) == (&peer.name, kind, &what)
@@ -113,7 +113,7 @@ fn build(tree: &TreeRun) -> Sheet {
     Sheet::new("Build", &head).fill(tree, |peer| {
         let Some(build) = &peer.build else { return vec![String::new(); head.len() - 1] };
         let wall = Spread::of(build.wall.iter().copied());
-        let mark = |text: Option<String>| marked(text, build.failure.as_ref().map(failure));
+        let mark = |text: Option<String>| marked(text, build.failure.as_ref().map(Failure::parts));
         let bytes = build.bytes as f64;
         let made = |text| if build.bytes > 0 { text } else { None };
         vec![
@@ -150,7 +150,7 @@ fn measures(tree: &TreeRun, group: &[Measure]) -> Sheet {
             let share =
                 figure.zip(of(CEILING)).and_then(|(mine, top)| over(top.median, mine.median));
             [
-                marked(text, trouble.map(failure)),
+                marked(text, trouble.map(Failure::parts)),
                 compared(figure, of(BASE)).unwrap_or_default(),
                 share.map(percent).unwrap_or_default(),
             ]

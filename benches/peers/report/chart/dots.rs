@@ -5,7 +5,6 @@ use plotters::prelude::*;
 use super::axis::Axis;
 use super::rows::{Row, frame, height, middle};
 use super::{ChartError, draw, ink};
-use crate::report::figures::failure;
 use crate::report::sheets::{present, unit};
 use crate::results::{Measure, PeerRun, TreeRun};
 
@@ -39,7 +38,7 @@ pub fn dots(tree: &TreeRun, measure: Measure, width: u32) -> Result<Option<Strin
 
 fn row(peer: &PeerRun, measure: Measure) -> Option<Row<'_>> {
     let cell = peer.cells.get(measure.name)?;
-    let kind = cell.failure.as_ref().map(|what| failure(what).0);
+    let kind = cell.failure.as_ref().map(|what| what.parts().0);
     let figure = peer.figure(measure).map(|figure| unit(measure).text(figure.median));
     let star = if kind.is_some() { " *" } else { "" };
     let trouble = if figure.is_none() { kind } else { None };

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use super::axis::Axis;
 use super::rows::{Row, frame, height, middle};
 use super::{ChartError, draw, ink};
-use crate::report::figures::{Unit, failure};
+use crate::report::figures::Unit;
 use crate::report::sheets::{latency, present};
 use crate::results::{Measure, PeerRun, TreeRun};
 
@@ -74,7 +74,7 @@ fn points(peer: &PeerRun, measure: Measure) -> Option<[f64; 5]> {
 
 fn row<'a>(peer: &'a PeerRun, measure: Measure, points: Option<&[f64; 5]>, wide: bool) -> Row<'a> {
     let failed = peer.cells.get(measure.name).and_then(|cell| cell.failure.as_ref());
-    let trouble = if points.is_none() { failed.map(|what| failure(what).0) } else { None };
+    let trouble = if points.is_none() { failed.map(|what| what.parts().0) } else { None };
     let figures = points.map(|[_, p50, p90, p99, max]| match wide {
         true => vec![*p50, *p90, *p99, *max],
         false => vec![*p50, *p99],

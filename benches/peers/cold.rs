@@ -1,0 +1,48 @@
+//! Caches of the kernel, dropped.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::process::{Stop, output};
+
+const DROP: &str = "/proc/sys/vm/drop_caches";
+/// How many bytes of an archive may stay in memory: what the kernel read ahead meanwhile.
+const LEFT: u64 = 1 << 20;
+
+/// Drops the kernel's caches of pages, names and inodes.
+///
+/// # Errors
+/// If that cannot be done: figures called cold would be a lie, so the run ends.
+pub fn drop_caches() -> Result<(), Stop> {
+    rustix::fs::sync();
+    fs::write(DROP, "3").map_err(|error| {
+        Stop::Broken(format!("{DROP}: {error}; cold figures need root and a kernel that obeys"))
+    })
+}
+
+/// Makes sure that an archive, a file, is out of memory.
+///
+/// # Errors
+/// If more of it stayed than the kernel might have read ahead.
+pub fn check_cold(archive: &Path) -> Result<(), Stop> {
+    if !archive.is_file() {
+        return Ok(());
+    }
+    let mut command = Command::new("fincore");
+    command.args(["--bytes", "--noheadings", "--output", "RES"]).arg(archive);
+    let (_, text) = output(&mut command, Duration::from_secs(10)).map_err(|stop| match stop {
+        Stop::Failed(failure) => Stop::Broken(format!("fincore: {failure:?}")),
+        other => other,
+    })?;
+    let text = String::from_utf8_lossy(&text);
+    match text.trim().parse::<u64>() {
+        Ok(bytes) if bytes <= LEFT => Ok(()),
+        Ok(bytes) => Err(Stop::Broken(format!(
+            "{}: {bytes} bytes stayed in memory though caches were dropped",
+            archive.display()
+        ))),
+        Err(error) => Err(Stop::broken("fincore", error)),
+    }
+}
