@@ -15,7 +15,7 @@
 //! | [`index`] | segments together: block number → frame |
 //! | [`tree`] | pages of inodes, directories, extents: reader, writer |
 //! | [`store`] | an opened archive: roots, block reads, working set |
-//! | [`ingest`] | scan, cut, dedup, fill: the parallel build |
+//! | [`ingest`] | scan, order, cut, dedup, fill: the parallel build |
 //! | [`fs`] | file operations, without FUSE |
 //! | [`restore`] | files out of an archive: to a folder, to a tar |
 //! | [`mount`] | FUSE adapter, session, options |

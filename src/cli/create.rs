@@ -11,7 +11,7 @@ use super::progress::{Progress, catch_interrupts};
 use super::stdin::Stdin;
 use super::{Failure, Outcome, size};
 use crate::format::{BlockHash, Codec, MAX_BLOCK, MAX_FRAME};
-use crate::ingest::{CreateOptions, Source, Summary, create};
+use crate::ingest::{CreateOptions, Order, Source, Summary, create};
 use crate::monitor::Monitor;
 use crate::storage::Draft;
 
@@ -52,6 +52,9 @@ pub(super) struct CreateArgs {
     /// Length of a pack before compression
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = size::parse)]
     pack_size: u64,
+    /// Order in which files are packed; chosen by the tree unless given. A tar: as it comes
+    #[arg(long, value_enum)]
+    order: Option<OrderArg>,
     /// Threads that read, and as many that compress; 0: one for each core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -75,6 +78,16 @@ enum HashArg {
     Blake3,
     #[value(name = "xxh3-128")]
     Xxh3,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OrderArg {
+    /// By path
+    Path,
+    /// Versions of a file side by side, whichever folder of their path varies
+    Versions,
+    /// As versions; and files of a kind side by side, a few packs at a time
+    Similarity,
 }
 
 pub(super) fn run(args: &CreateArgs) -> Outcome {
@@ -141,6 +154,11 @@ fn options(args: &CreateArgs) -> Result<CreateOptions, Failure> {
             CodecArg::None => Codec::None,
         },
         level: args.level,
+        order: args.order.map(|order| match order {
+            OrderArg::Path => Order::Path,
+            OrderArg::Versions => Order::Versions,
+            OrderArg::Similarity => Order::Similarity,
+        }),
         frame_size: usize::try_from(args.frame_size).unwrap_or(MAX_FRAME),
         pack_size: args.pack_size,
         threads: if args.threads == 0 { default.threads } else { args.threads.min(256) },

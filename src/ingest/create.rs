@@ -4,11 +4,12 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, place};
 use super::cut::Cutter;
 use super::error::CreateError;
 use super::feed::Trouble;
 use super::fill::{Outcome, Savings};
+use super::order::{self, Order};
 use super::pipeline::{self, Packed, Packing};
 use super::plant::plant;
 use super::read::{FileJob, Reader};
@@ -54,6 +55,8 @@ pub struct CreateOptions {
     pub frame_size: usize,
     /// Bytes of a pack before compression.
     pub pack_size: u64,
+    /// In which order files are packed; `None`: as the tree suggests. A tar is packed as it comes.
+    pub order: Option<Order>,
     /// Threads that read, and threads that compress.
     pub threads: usize,
     /// Whether times of access and of change of the inode are kept.
@@ -73,6 +76,7 @@ impl Default for CreateOptions {
             level: 9,
             frame_size: 1 << 20,
             pack_size: 16 << 20,
+            order: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             all_times: false,
             created: 0,
@@ -147,16 +151,21 @@ fn pack_folder(
     monitor: &dyn Monitor,
 ) -> Result<(Catalog, Packed), CreateError> {
     let (root, catalog) = scan(path, options.all_times, monitor)?;
-    let files = catalog.regular();
+    let files = order::order(&catalog, options.order);
     monitor.phase(Phase::Pack);
     let bytes = files.iter().map(|at| catalog.files[*at as usize].size).sum();
     monitor.total(files.len() as u64, bytes);
     let twins = twins(&catalog, &files);
     let jobs: Vec<FileJob> = files.into_iter().zip(twins).collect();
     let reader = Reader::new(root.as_fd(), &catalog, monitor);
-    let work = |job: &[FileJob], feeder: &mut _| reader.read(job, feeder);
-    let packed =
-        pipeline::run(Jobs { catalog: &catalog, rest: &jobs }, work, packing, storage, monitor)?;
+    let work = |(rank, job): (u32, &[FileJob]), feeder: &mut _| reader.read(rank, job, feeder);
+    let packed = pipeline::run(
+        Jobs { catalog: &catalog, rank: 0, rest: &jobs },
+        work,
+        packing,
+        storage,
+        monitor,
+    )?;
     Ok((catalog, packed))
 }
 
@@ -186,14 +195,15 @@ fn pack_tar(
     Ok((catalog, packed, lost))
 }
 
-/// Files in order, a few at a time.
+/// Files in order, a few at a time, and the rank of the first of them.
 struct Jobs<'a> {
     catalog: &'a Catalog,
+    rank: u32,
     rest: &'a [FileJob],
 }
 
 impl<'a> Iterator for Jobs<'a> {
-    type Item = &'a [FileJob];
+    type Item = (u32, &'a [FileJob]);
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut bytes = 0;
@@ -205,7 +215,9 @@ impl<'a> Iterator for Jobs<'a> {
         let count = self.rest.iter().take(JOB_FILES).take_while(fits).count();
         let (job, rest) = self.rest.split_at(count);
         self.rest = rest;
-        (count > 0).then_some(job)
+        let rank = self.rank;
+        self.rank += place(count);
+        (count > 0).then_some((rank, job))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The parallel build: scan → drop known files → cut → drop known blocks → fill packs →
+//! The parallel build: scan → order → drop known files → cut → drop known blocks → fill packs →
 //! compress → write. [`create()`] is the verb; [`pipeline`] says how its threads hand over.
 
 mod catalog;
@@ -8,6 +8,7 @@ mod error;
 mod feed;
 mod fill;
 mod known;
+mod order;
 mod pipeline;
 mod plant;
 mod read;
@@ -19,4 +20,5 @@ pub use create::{CreateOptions, Source, Summary, create};
 pub use cut::Cutter;
 pub use error::CreateError;
 pub use known::Known;
+pub use order::Order;
 pub use scan::scan;

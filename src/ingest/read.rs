@@ -21,7 +21,7 @@ pub struct Reader<'a> {
     root: BorrowedFd<'a>,
     catalog: &'a Catalog,
     monitor: &'a dyn Monitor,
-    /// For each digest of a whole file, the first file known to have it.
+    /// For each digest of a whole file, the rank of the first file known to have it.
     digests: Mutex<HashMap<Id, u32>>,
 }
 
@@ -53,11 +53,11 @@ impl<'a> Reader<'a> {
         Self { root, catalog, monitor, digests: Mutex::new(HashMap::new()) }
     }
 
-    /// Feeds all of these files.
-    pub fn read(&self, files: &[FileJob], feeder: &mut Feeder) -> Result<(), Gone> {
-        for (file, twin) in files {
+    /// Feeds all of these files; the first has this `rank` in the order of packing.
+    pub fn read(&self, rank: u32, files: &[FileJob], feeder: &mut Feeder) -> Result<(), Gone> {
+        for (rank, (file, twin)) in (rank..).zip(files) {
             let mut digest = None;
-            let trouble = match self.file(*file, *twin, feeder, &mut digest) {
+            let trouble = match self.file(*file, twin.then_some(rank), feeder, &mut digest) {
                 Ok(trouble) => trouble,
                 Err(Stop::File(trouble)) => {
                     feeder.forget();
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     fn file(
         &self,
         at: u32,
-        twin: bool,
+        twin: Option<u32>,
         feeder: &mut Feeder,
         digest: &mut Option<Id>,
     ) -> Result<Option<Trouble>, Stop> {
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         let read = if sparse {
             self.sparse(&opened, file.size, feeder)?
         } else if usize::try_from(file.size).is_ok_and(|size| size <= WHOLE) {
-            self.whole(&opened, at, twin, feeder, digest)?
+            self.whole(&opened, file.size, twin, feeder, digest)?
         } else {
             let read = self.stretch(&opened, file.size, feeder)?;
             feeder.cut(true)?;
@@ -117,20 +117,19 @@ impl<'a> Reader<'a> {
     fn whole(
         &self,
         opened: &OwnedFd,
-        at: u32,
-        twin: bool,
+        size: u64,
+        twin: Option<u32>,
         feeder: &mut Feeder,
         digest: &mut Option<Id>,
     ) -> Result<u64, Stop> {
-        let size = self.catalog.files[at as usize].size;
         let read = self.append(opened, usize::try_from(size).unwrap_or(WHOLE), feeder)?;
         if feeder.cutter().is_one_block(read) {
             let name = feeder.cutter().name(feeder.pending());
             feeder.block(name)?;
         } else {
-            if twin {
+            if let Some(rank) = twin {
                 let whole = *blake3::hash(feeder.pending()).as_bytes();
-                if self.first_with(whole, at) < at {
+                if self.first_with(whole, rank) < rank {
                     feeder.forget();
                     feeder.tell(Item::Same(whole))?;
                     return Ok(read as u64);
@@ -142,15 +141,15 @@ impl<'a> Reader<'a> {
         Ok(read as u64)
     }
 
-    /// The first file known to have that digest, of those and `at`.
+    /// The rank of the first file known to have that digest, of those and this one.
     ///
     /// A later file may get here before an earlier one does; then both are cut, and come to the
     /// same blocks. So what is archived does not depend on who is first.
-    fn first_with(&self, digest: Id, at: u32) -> u32 {
+    fn first_with(&self, digest: Id, rank: u32) -> u32 {
         let mut digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let first = digests.entry(digest).or_insert(at);
+        let first = digests.entry(digest).or_insert(rank);
         let earlier = *first;
-        *first = earlier.min(at);
+        *first = earlier.min(rank);
         earlier
     }
 

@@ -4,6 +4,7 @@ mod extract;
 mod frames;
 mod listing;
 mod mount;
+mod order;
 mod tar;
 mod times;
 
