@@ -81,11 +81,11 @@ pub struct Catalog {
 
 impl Catalog {
     /// Adds a file, and its first name.
-    pub fn add(&mut self, folder: u32, name: &[u8], mut file: File) -> u32 {
+    pub fn add(&mut self, folder: u32, name: Box<[u8]>, mut file: File) -> u32 {
         file.first_name = place(self.names.len());
         let at = place(self.files.len());
         self.files.push(file);
-        self.link(folder, name, at);
+        self.names.push(Name { folder, name, file: at });
         at
     }
 

@@ -150,7 +150,7 @@ fn pack_folder(
     options: &CreateOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Catalog, Packed), CreateError> {
-    let (root, catalog) = scan(path, options.all_times, monitor)?;
+    let (root, catalog) = scan(path, options.all_times, options.threads, monitor)?;
     let files = order::order(&catalog, options.order);
     monitor.phase(Phase::Pack);
     let bytes = files.iter().map(|at| catalog.files[*at as usize].size).sum();

@@ -8,6 +8,7 @@ mod error;
 mod feed;
 mod fill;
 mod known;
+mod inspect;
 mod order;
 mod pipeline;
 mod plant;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use rustix::fs::{OFlags, SeekFrom, fstat, seek};
 use rustix::io::Errno;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, place};
 use super::feed::{BATCH_BYTES, End, Feeder, Gone, Item, Trouble};
 use crate::beneath;
 use crate::format::{Id, Kind};
@@ -55,9 +55,16 @@ impl<'a> Reader<'a> {
 
     /// Feeds all of these files; the first has this `rank` in the order of packing.
     pub fn read(&self, rank: u32, files: &[FileJob], feeder: &mut Feeder) -> Result<(), Gone> {
-        for (rank, (file, twin)) in (rank..).zip(files) {
+        let mut near = None;
+        for (at, (file, twin)) in files.iter().enumerate() {
             let mut digest = None;
-            let trouble = match self.file(*file, twin.then_some(rank), feeder, &mut digest) {
+            let next = files.get(at + 1).map(|(next, _)| self.folder(*next));
+            let opened = self.open(*file, next == Some(self.folder(*file)), &mut near);
+            let rank = rank + place(at);
+            let fed = opened.map_err(Stop::from).and_then(|opened| {
+                self.file(&opened, *file, twin.then_some(rank), feeder, &mut digest)
+            });
+            let trouble = match fed {
                 Ok(trouble) => trouble,
                 Err(Stop::File(trouble)) => {
                     feeder.forget();
@@ -70,35 +77,64 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The folder that a file has its first name in.
+    fn folder(&self, file: u32) -> u32 {
+        let name = self.catalog.files[file as usize].first_name;
+        self.catalog.names[name as usize].folder
+    }
+
+    /// Opens a file. Its folder is kept open if it is needed `again`: a short path is found sooner.
+    fn open(
+        &self,
+        file: u32,
+        again: bool,
+        near: &mut Option<(u32, OwnedFd)>,
+    ) -> Result<OwnedFd, Errno> {
+        // Not blocking: it may have become a FIFO since it was listed.
+        let flags = OFlags::NONBLOCK;
+        let folder = self.folder(file);
+        if again && near.as_ref().is_none_or(|(near, _)| *near != folder) {
+            let path = self.catalog.path(folder);
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            *near = Some((folder, beneath::open(self.root, &path, flags)?));
+        }
+        match near {
+            Some((near, opened)) if *near == folder => {
+                let name = self.catalog.files[file as usize].first_name;
+                let name = &self.catalog.names[name as usize].name;
+                beneath::open_unseen(opened.as_fd(), name, flags)
+            }
+            _ => beneath::open_unseen(self.root, &self.catalog.path(file), flags),
+        }
+    }
+
     fn file(
         &self,
+        opened: &OwnedFd,
         at: u32,
         twin: Option<u32>,
         feeder: &mut Feeder,
         digest: &mut Option<Id>,
     ) -> Result<Option<Trouble>, Stop> {
         let file = &self.catalog.files[at as usize];
-        // Not blocking: it may have become a FIFO since it was listed.
-        let path = self.catalog.path(at);
-        let opened = beneath::open_unseen(self.root, &path, OFlags::NONBLOCK)?;
-        if Kind::of_mode(fstat(&opened)?.st_mode) != Some(Kind::File) {
+        if Kind::of_mode(fstat(opened)?.st_mode) != Some(Kind::File) {
             return Err(Stop::File(Trouble::Lost("is no longer a regular file; left out".into())));
         }
         // Fewer blocks than its length takes may also mean that they are compressed.
-        let sparse = file.sparse && seek(&opened, SeekFrom::Hole(0)).is_ok_and(|at| at < file.size);
+        let sparse = file.sparse && seek(opened, SeekFrom::Hole(0)).is_ok_and(|at| at < file.size);
         if file.sparse {
-            seek(&opened, SeekFrom::Start(0))?;
+            seek(opened, SeekFrom::Start(0))?;
         }
         let read = if sparse {
-            self.sparse(&opened, file.size, feeder)?
+            self.sparse(opened, file.size, feeder)?
         } else if usize::try_from(file.size).is_ok_and(|size| size <= WHOLE) {
-            self.whole(&opened, file.size, twin, feeder, digest)?
+            self.whole(opened, file.size, twin, feeder, digest)?
         } else {
-            let read = self.stretch(&opened, file.size, feeder)?;
+            let read = self.stretch(opened, file.size, feeder)?;
             feeder.cut(true)?;
             read
         };
-        let after = fstat(&opened)?;
+        let after = fstat(opened)?;
         let changed = if read < file.size {
             format!("shrank to {read} bytes while it was read")
         } else if after.st_size.cast_unsigned() > file.size {

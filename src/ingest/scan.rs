@@ -1,22 +1,29 @@
 //! Lists a folder: every name below it and all that the files have but their data.
+//!
+//! Threads list folders, any of them, the latest found first; what they find comes together in
+//! the order of a walk, whichever was quicker: files of a folder by name, then its sub-folders.
+//! Each folder has a channel of its own, without bound, so that no thread waits for another.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, OFlags, Stat, readlinkat, statat};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
 
 use super::CreateError;
-use super::catalog::{Catalog, File, ROOT};
+use super::catalog::{Catalog, ROOT};
+use super::inspect::{Found, Inspector};
 use crate::beneath;
-use crate::format::{Kind, MAX_XATTR, MAX_XATTR_SET, Time, XattrSet};
+use crate::format::Kind;
 use crate::monitor::{Monitor, Phase, Problem};
 
-/// Unit of `st_blocks`, in bytes.
-const SECTOR: u64 = 512;
+/// Names that are handed over together.
+const BATCH: usize = 1024;
 
-/// Lists all that is below `source`, which must be a folder.
+/// Lists all that is below `source`, which must be a folder, with so many `threads`.
 ///
 /// Files that vanish or are refused are told to the monitor, and left out.
 ///
@@ -25,6 +32,7 @@ const SECTOR: u64 = 512;
 pub fn scan(
     source: &Path,
     all_times: bool,
+    threads: usize,
     monitor: &dyn Monitor,
 ) -> Result<(OwnedFd, Catalog), CreateError> {
     monitor.phase(Phase::Scan);
@@ -34,172 +42,212 @@ pub fn scan(
     };
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let root = rustix::fs::open(source, flags, rustix::fs::Mode::empty()).map_err(fail)?;
-    let mut scan = Scan {
-        catalog: Catalog::default(),
-        links: HashMap::new(),
-        all_times,
-        monitor,
-        buffer: vec![0; MAX_XATTR],
-    };
-    let stat = rustix::fs::fstat(&root).map_err(fail)?;
-    let file = scan.file(&stat, root.as_fd(), b".").map_err(fail)?;
-    scan.catalog.files.push(file);
-    let mut todo = vec![(ROOT, Vec::new())];
-    while let Some((folder, path)) = todo.pop() {
-        if monitor.cancelled() {
-            return Err(CreateError::Cancelled);
-        }
-        let folders = scan.folder(root.as_fd(), folder, &path);
-        match folders {
-            // The last is popped first: so they are visited in the order of their names.
-            Ok(folders) => todo.extend(folders.into_iter().rev()),
-            Err(error) if folder == ROOT => return Err(fail(error)),
-            Err(error) => scan.problem(path, error, "what is in it is left out"),
+    let found = Inspector::new(all_times).enter(root.as_fd()).look(b".").map_err(fail)?;
+    let mut walk = Walk { catalog: Catalog::default(), links: HashMap::new(), monitor };
+    let xattrs = walk.catalog.set_of(found.xattrs);
+    walk.catalog.files.push(super::catalog::File { xattrs, ..found.file });
+    let (sender, entries) = unbounded();
+    let tasks = Tasks::new(Task { path: Vec::new(), found: sender });
+    std::thread::scope(|scope| {
+        let work = || {
+            for n in 0..threads {
+                let body = || tasks.work(root.as_fd(), all_times);
+                let name = format!("scan-{n}");
+                let started = std::thread::Builder::new().name(name).spawn_scoped(scope, body);
+                started.map_err(CreateError::Memory)?;
+            }
+            walk.run(entries).map_err(|stop| match stop {
+                Stop::Cancelled => CreateError::Cancelled,
+                Stop::Root(error) => fail(error),
+            })
+        };
+        let done = work();
+        tasks.end();
+        done
+    })?;
+    Ok((root, walk.catalog))
+}
+
+/// What comes through the channel of a folder.
+type Entries = Result<Vec<Entry>, Errno>;
+
+/// A name that was found.
+struct Entry {
+    name: Box<[u8]>,
+    /// All that the file has, or why that cannot be had.
+    found: Result<Found, Errno>,
+    /// Where the names in it come from, if it is a folder.
+    below: Option<Receiver<Entries>>,
+}
+
+/// A folder to be listed.
+struct Task {
+    path: Vec<u8>,
+    found: Sender<Entries>,
+}
+
+/// Folders to be listed, shared by the threads that do it.
+struct Tasks {
+    /// The last is to be listed first. `None`: there will be no more.
+    todo: Mutex<Option<Vec<Task>>>,
+    more: Condvar,
+}
+
+impl Tasks {
+    fn new(first: Task) -> Self {
+        Self { todo: Mutex::new(Some(vec![first])), more: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Task>>> {
+        self.todo.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a folder to list; `None` at the end.
+    fn next(&self) -> Option<Task> {
+        let mut todo = self.lock();
+        loop {
+            match todo.as_mut()?.pop() {
+                Some(task) => return Some(task),
+                None => todo = self.more.wait(todo).unwrap_or_else(PoisonError::into_inner),
+            }
         }
     }
-    Ok((root, scan.catalog))
+
+    fn add(&self, tasks: Vec<Task>) {
+        if let Some(todo) = self.lock().as_mut() {
+            // So that the first is listed first.
+            todo.extend(tasks.into_iter().rev());
+        }
+        self.more.notify_all();
+    }
+
+    fn end(&self) {
+        *self.lock() = None;
+        self.more.notify_all();
+    }
+
+    /// A listing thread.
+    fn work(&self, root: BorrowedFd<'_>, all_times: bool) {
+        let mut inspector = Inspector::new(all_times);
+        inspector.own_folder();
+        while let Some(task) = self.next() {
+            match list(root, &task, &mut inspector) {
+                Ok(folders) if folders.is_empty() => {}
+                Ok(folders) => self.add(folders),
+                // Who walks is gone if it was told to stop.
+                Err(error) => drop(task.found.send(Err(error))),
+            }
+        }
+    }
 }
 
-struct Scan<'a> {
+/// Lists one folder; returns its sub-folders.
+fn list(root: BorrowedFd<'_>, task: &Task, inspector: &mut Inspector) -> Result<Vec<Task>, Errno> {
+    let opened = beneath::open_unseen(root, &task.path, OFlags::DIRECTORY)?;
+    let mut names: Vec<Box<[u8]>> = Vec::new();
+    for entry in Dir::read_from(&opened)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.into());
+        }
+    }
+    names.sort_unstable();
+    let mut inside = inspector.enter(opened.as_fd());
+    let mut folders = Vec::new();
+    let mut batch = Vec::new();
+    for name in names {
+        let found = inside.look(&name);
+        let is_folder = |found: &Found| found.file.kind() == Some(Kind::Folder);
+        let below = found.as_ref().is_ok_and(is_folder).then(|| {
+            let (sender, receiver) = unbounded();
+            folders.push(Task { path: joined(&task.path, &name), found: sender });
+            receiver
+        });
+        batch.push(Entry { name, found, below });
+        if batch.len() == BATCH && task.found.send(Ok(std::mem::take(&mut batch))).is_err() {
+            return Ok(Vec::new());
+        }
+    }
+    let gone = task.found.send(Ok(batch)).is_err();
+    Ok(if gone { Vec::new() } else { folders })
+}
+
+fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let separator = if path.is_empty() { &b""[..] } else { b"/" };
+    [path, separator, name].concat()
+}
+
+/// Puts together what was found.
+struct Walk<'a> {
     catalog: Catalog,
+    /// By device and inode number: files that have several names.
     links: HashMap<(u64, u64), u32>,
-    all_times: bool,
     monitor: &'a dyn Monitor,
-    buffer: Vec<u8>,
 }
 
-/// A sub-folder still to be listed: its place among the files, and its path.
-type Todo = (u32, Vec<u8>);
+/// Why a walk ended early.
+enum Stop {
+    Cancelled,
+    Root(Errno),
+}
 
-impl Scan<'_> {
+impl Walk<'_> {
+    fn run(&mut self, entries: Receiver<Entries>) -> Result<(), Stop> {
+        let mut todo = vec![(ROOT, entries)];
+        while let Some((folder, entries)) = todo.pop() {
+            let start = todo.len();
+            for entries in entries {
+                if self.monitor.cancelled() {
+                    return Err(Stop::Cancelled);
+                }
+                match entries {
+                    Ok(entries) => self.add(folder, entries, &mut todo),
+                    Err(error) if folder == ROOT => return Err(Stop::Root(error)),
+                    Err(error) => {
+                        let path = self.catalog.path(folder);
+                        self.problem(path, error, "what is in it is left out");
+                    }
+                }
+            }
+            // The last is popped first: so they are visited in the order of their names.
+            todo[start..].reverse();
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, folder: u32, entries: Vec<Entry>, todo: &mut Vec<(u32, Receiver<Entries>)>) {
+        let (mut files, mut bytes) = (0, 0);
+        for Entry { name, found, below } in entries {
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    let path = joined(&self.catalog.path(folder), &name);
+                    self.problem(path, error, "left out");
+                    continue;
+                }
+            };
+            if let Some(known) = found.shared.and_then(|key| self.links.get(&key)) {
+                self.catalog.link(folder, &name, *known);
+                continue;
+            }
+            files += 1;
+            bytes += found.file.size;
+            let mut file = found.file;
+            file.xattrs = self.catalog.set_of(found.xattrs);
+            let at = self.catalog.add(folder, name, file);
+            if let Some(key) = found.shared {
+                self.links.insert(key, at);
+            }
+            todo.extend(below.map(|below| (at, below)));
+        }
+        self.monitor.advance(files, bytes);
+    }
+
     fn problem(&self, path: Vec<u8>, error: Errno, what: &str) {
         let error = std::io::Error::from(error);
         self.monitor.problem(Problem { path, what: format!("{error}; {what}") });
     }
-
-    /// Lists one folder; returns its sub-folders.
-    fn folder(
-        &mut self,
-        root: BorrowedFd<'_>,
-        folder: u32,
-        path: &[u8],
-    ) -> Result<Vec<Todo>, Errno> {
-        let opened = beneath::open_unseen(root, path, OFlags::DIRECTORY)?;
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&opened)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        names.sort_unstable();
-        let mut folders = Vec::new();
-        let (mut files, mut bytes) = (0, 0);
-        for name in names {
-            let separator = if path.is_empty() { &b""[..] } else { b"/" };
-            let path = [path, separator, &name].concat();
-            match self.entry(opened.as_fd(), folder, &name) {
-                Ok(Some(at)) => {
-                    let file = &self.catalog.files[at as usize];
-                    files += 1;
-                    bytes += file.size;
-                    if file.kind() == Some(Kind::Folder) {
-                        folders.push((at, path));
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => self.problem(path, error, "left out"),
-            }
-        }
-        self.monitor.advance(files, bytes);
-        Ok(folders)
-    }
-
-    /// Adds one name; returns its file, unless that was known by another name.
-    fn entry(
-        &mut self,
-        folder_fd: BorrowedFd<'_>,
-        folder: u32,
-        name: &[u8],
-    ) -> Result<Option<u32>, Errno> {
-        let stat = statat(folder_fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let shared = stat.st_nlink > 1 && Kind::of_mode(stat.st_mode) != Some(Kind::Folder);
-        let key = (stat.st_dev, stat.st_ino);
-        if shared && let Some(known) = self.links.get(&key) {
-            self.catalog.link(folder, name, *known);
-            return Ok(None);
-        }
-        let mut file = self.file(&stat, folder_fd, name)?;
-        if file.kind() == Some(Kind::Symlink) {
-            file.target = readlinkat(folder_fd, name, Vec::new())?.into_bytes().into();
-        }
-        let at = self.catalog.add(folder, name, file);
-        if shared {
-            self.links.insert(key, at);
-        }
-        Ok(Some(at))
-    }
-
-    fn file(&mut self, stat: &Stat, folder: BorrowedFd<'_>, name: &[u8]) -> Result<File, Errno> {
-        let kind = Kind::of_mode(stat.st_mode);
-        let size = match kind {
-            Some(Kind::File) => stat.st_size.cast_unsigned(),
-            _ => 0,
-        };
-        let xattrs = self.xattrs(folder, name)?;
-        let mtime = time(stat.st_mtime, stat.st_mtime_nsec);
-        let times =
-            || (time(stat.st_atime, stat.st_atime_nsec), time(stat.st_ctime, stat.st_ctime_nsec));
-        Ok(File {
-            mode: stat.st_mode,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size,
-            rdev: stat.st_rdev,
-            mtime,
-            times: self.all_times.then(times),
-            xattrs: self.catalog.set_of(xattrs),
-            sparse: stat.st_blocks.cast_unsigned().saturating_mul(SECTOR) < size,
-            ..File::default()
-        })
-    }
-
-    /// The extended attributes of `name` in `folder`, which need not be one that can be opened.
-    fn xattrs(&mut self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<XattrSet, Errno> {
-        // The only way to name a file in an open folder to these calls.
-        let mut path = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
-        path.extend(name);
-        let listed = match rustix::fs::llistxattr(path.as_slice(), self.buffer.as_mut_slice()) {
-            Err(Errno::OPNOTSUPP) | Ok(0) => return Ok(XattrSet::new()),
-            listed => listed?,
-        };
-        let names = self.buffer[..listed].split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        let names: Vec<Vec<u8>> = names.map(<[u8]>::to_vec).collect();
-        let mut set = XattrSet::new();
-        let mut total = 0;
-        for name in names {
-            let value = self.buffer.as_mut_slice();
-            match rustix::fs::lgetxattr(path.as_slice(), name.as_slice(), value) {
-                // Taken away meanwhile, or listed though it cannot be had.
-                Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-                length => {
-                    let value = self.buffer[..length?].to_vec();
-                    total += name.len() + value.len();
-                    set.push((name, value));
-                }
-            }
-        }
-        if total > MAX_XATTR_SET {
-            return Err(Errno::TOOBIG);
-        }
-        set.sort();
-        Ok(set)
-    }
-}
-
-fn time(sec: i64, nsec: u64) -> Time {
-    Time { sec, nsec: u32::try_from(nsec).unwrap_or(0) }
 }
 
 /// Which files are as long as another: only these can be the same all through.
@@ -224,7 +272,7 @@ mod tests {
         std::fs::create_dir_all(at("a")).unwrap();
         std::fs::write(at("b/file"), "x").unwrap();
         std::fs::hard_link(at("b/file"), at("a/link")).unwrap();
-        let (_, catalog) = scan(temp.path(), false, &Quiet::default()).unwrap();
+        let (_, catalog) = scan(temp.path(), false, 2, &Quiet::default()).unwrap();
         assert_eq!(catalog.names.len(), 5);
         assert_eq!(catalog.files.len(), 5);
         let regular = catalog.regular();

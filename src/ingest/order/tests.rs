@@ -23,7 +23,7 @@ fn catalog(files: &[(String, u64)]) -> Catalog {
         let mut folders = Vec::new();
         for (name, (size, node)) in node.0 {
             let made = size.map_or(file(0o40_755, 0), |size| file(0o100_644, size));
-            let at = catalog.add(folder, name.as_bytes(), made);
+            let at = catalog.add(folder, name.as_bytes().into(), made);
             if size.is_none() {
                 folders.push((at, node));
             }
