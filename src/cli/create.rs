@@ -11,8 +11,9 @@ use super::progress::{Progress, catch_interrupts};
 use super::stdin::Stdin;
 use super::{Failure, Outcome, size};
 use crate::format::{BlockHash, Codec, MAX_BLOCK, MAX_FRAME};
-use crate::ingest::{CreateOptions, Order, Source, Summary, create};
+use crate::ingest::{CreateOptions, Order, Seek, Source, Summary, create};
 use crate::monitor::Monitor;
+use crate::pack::Level;
 use crate::storage::Draft;
 
 /// What stands for the standard input.
@@ -37,18 +38,21 @@ pub(super) struct CreateArgs {
     /// How frames are compressed
     #[arg(long, value_enum, default_value_t = CodecArg::Zstd)]
     codec: CodecArg,
-    /// Level of zstd, 1 (fast) to 22 (small)
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
-    level: i32,
+    /// How hard zstd tries, 1 (fast) to 9 (small)
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=9))]
+    level: u8,
+    /// What a cold read may cost, against size; small from level 8 on, balanced below
+    #[arg(long, value_enum)]
+    seek: Option<SeekArg>,
     /// Hash that names blocks: xxh3-128 is for data that nobody crafts
     #[arg(long, value_enum, default_value_t = HashArg::Blake3)]
     hash: HashArg,
     /// Average length of a block, 1K to 32K
     #[arg(long, value_name = "SIZE", default_value = "8K", value_parser = size::parse)]
     block_size: u64,
-    /// Length of a frame before compression: what a read inflates at least
-    #[arg(long, value_name = "SIZE", default_value = "1M", value_parser = size::parse)]
-    frame_size: u64,
+    /// Length of a frame before compression: a cold read inflates half of it; as --seek has it
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    frame_size: Option<u64>,
     /// Length of a pack before compression
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = size::parse)]
     pack_size: u64,
@@ -71,6 +75,16 @@ enum CodecArg {
     Zstd,
     Lz4,
     None,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SeekArg {
+    /// Frames of 1 MiB at most
+    Fast,
+    /// Nine frames in a pack, or three of versions
+    Balanced,
+    /// Packs are one frame
+    Small,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -134,10 +148,10 @@ fn options(args: &CreateArgs) -> Result<CreateOptions, Failure> {
     if !(1024..=32 * 1024).contains(&block) || !block.is_power_of_two() {
         return Err(usage("--block-size must be 1K, 2K, 4K, 8K, 16K or 32K"));
     }
-    if !(4096..=MAX_FRAME as u64 / 4).contains(&args.frame_size) {
+    if args.frame_size.is_some_and(|size| !(4096..=MAX_FRAME as u64 / 4).contains(&size)) {
         return Err(usage("--frame-size must be from 4K to 16M"));
     }
-    if !(args.frame_size..=1 << 30).contains(&args.pack_size) {
+    if !(args.frame_size.unwrap_or(4096)..=1 << 30).contains(&args.pack_size) {
         return Err(usage("--pack-size must be from the length of a frame to 1G"));
     }
     let default = CreateOptions::default();
@@ -153,13 +167,18 @@ fn options(args: &CreateArgs) -> Result<CreateOptions, Failure> {
             CodecArg::Lz4 => Codec::Lz4,
             CodecArg::None => Codec::None,
         },
-        level: args.level,
+        level: Level::new(args.level).unwrap_or_default(),
+        seek: args.seek.map(|seek| match seek {
+            SeekArg::Fast => Seek::Fast,
+            SeekArg::Balanced => Seek::Balanced,
+            SeekArg::Small => Seek::Small,
+        }),
         order: args.order.map(|order| match order {
             OrderArg::Path => Order::Path,
             OrderArg::Versions => Order::Versions,
             OrderArg::Similarity => Order::Similarity,
         }),
-        frame_size: usize::try_from(args.frame_size).unwrap_or(MAX_FRAME),
+        frame_size: args.frame_size.map(|size| usize::try_from(size).unwrap_or(MAX_FRAME)),
         pack_size: args.pack_size,
         threads: if args.threads == 0 { default.threads } else { args.threads.min(256) },
         all_times: args.all_times,

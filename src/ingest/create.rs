@@ -16,9 +16,11 @@ use super::read::{FileJob, Reader};
 use super::scan::{scan, twins};
 use super::tar::{self, TarJobs};
 use crate::format::{
-    BlockHash, Codec, Config, Cutting, Id, IndexBuilder, ObjectRef, Root, Totals, VERSION, hex,
+    BlockHash, Codec, Config, Cutting, Id, IndexBuilder, MAX_FRAME, ObjectRef, Root, Totals,
+    VERSION, hex,
 };
 use crate::monitor::{Monitor, Phase, Problem};
+use crate::pack::Level;
 use crate::storage::Storage;
 use crate::store::{CONFIG, index_key, root_key};
 use crate::tree;
@@ -29,6 +31,11 @@ const JOB_BYTES: u64 = 4 << 20;
 const JOB_FILES: usize = 512;
 /// Bytes of a block hash that are kept. Half of BLAKE3: no two blocks share these by chance.
 const HASH_LEN: u8 = 16;
+/// From this level on, small is worth more than quick to read.
+const SMALL_LEVEL: u8 = 8;
+/// Bytes of new blocks within which those of versions are put side by side: a larger window makes
+/// archives smaller, and reading one of many versions slower.
+const WINDOW: usize = 144 << 20;
 /// Highest level that tree pages are compressed at: above it they shrink no more.
 const TREE_LEVEL: i32 = 19;
 
@@ -49,10 +56,12 @@ pub struct CreateOptions {
     pub hash: BlockHash,
     /// How frames are compressed.
     pub codec: Codec,
-    /// zstd level, 1 to 22.
-    pub level: i32,
-    /// Bytes of a frame before compression: what a cold read inflates at least.
-    pub frame_size: usize,
+    /// How hard.
+    pub level: Level,
+    /// What a cold read may cost; `None`: as the level suggests.
+    pub seek: Option<Seek>,
+    /// Bytes of a frame before compression; `None`: as `seek` has it.
+    pub frame_size: Option<usize>,
     /// Bytes of a pack before compression.
     pub pack_size: u64,
     /// In which order files are packed; `None`: as the tree suggests. A tar is packed as it comes.
@@ -73,8 +82,9 @@ impl Default for CreateOptions {
             cutting: Cutting { min: 2048, average: 8192, max: 65_536 },
             hash: BlockHash::Blake3,
             codec: Codec::Zstd,
-            level: 9,
-            frame_size: 1 << 20,
+            level: Level::default(),
+            seek: None,
+            frame_size: None,
             pack_size: 16 << 20,
             order: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -82,6 +92,42 @@ impl Default for CreateOptions {
             created: 0,
             store_id: None,
         }
+    }
+}
+
+/// What a cold read may cost, against size: how much is compressed as one.
+///
+/// A cold read inflates on average half a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// Little: frames of 1 MiB at most.
+    Fast,
+    /// Nine frames in a pack; three, of versions of one another, which gain more from it.
+    Balanced,
+    /// Packs are one frame.
+    Small,
+}
+
+impl Seek {
+    /// How many frames a pack has.
+    fn frames(self, pack_size: u64, versions: bool) -> u64 {
+        match (self, versions) {
+            (Self::Fast, _) => pack_size.div_ceil(1 << 20),
+            (Self::Balanced, false) => 9,
+            (Self::Balanced, true) => 3,
+            (Self::Small, _) => 1,
+        }
+    }
+}
+
+impl CreateOptions {
+    /// Bytes of a frame; `versions`: of a tree that is mostly versions of the same.
+    fn frame_size(&self, versions: bool) -> usize {
+        let small = self.level.number() >= SMALL_LEVEL;
+        let seek = self.seek.unwrap_or(if small { Seek::Small } else { Seek::Balanced });
+        let size = self.pack_size / seek.frames(self.pack_size, versions);
+        let size = usize::try_from(size).unwrap_or(MAX_FRAME).min(MAX_FRAME);
+        self.frame_size.unwrap_or(size)
     }
 }
 
@@ -113,20 +159,11 @@ pub fn create(
     options: &CreateOptions,
     monitor: &dyn Monitor,
 ) -> Result<Summary, CreateError> {
-    let packing = Packing {
-        cutter: Cutter { cutting: options.cutting, hash: options.hash },
-        hash_len: usize::from(HASH_LEN),
-        codec: options.codec,
-        level: options.level,
-        frame_size: options.frame_size,
-        pack_size: options.pack_size,
-        threads: options.threads,
-    };
     let mut unfit = 0;
     let (mut catalog, packed) = match source {
-        Source::Folder(path) => pack_folder(path, &packing, storage, options, monitor)?,
+        Source::Folder(path) => pack_folder(path, storage, options, monitor)?,
         Source::Tar(input) => {
-            let (catalog, packed, lost) = pack_tar(input, &packing, storage, options, monitor)?;
+            let (catalog, packed, lost) = pack_tar(input, storage, options, monitor)?;
             unfit = lost;
             (catalog, packed)
         }
@@ -143,15 +180,28 @@ pub fn create(
     Ok(summary)
 }
 
+/// How a source is packed that is mostly `versions` of the same, or not.
+fn packing(options: &CreateOptions, versions: bool) -> Packing {
+    Packing {
+        cutter: Cutter { cutting: options.cutting, hash: options.hash },
+        hash_len: usize::from(HASH_LEN),
+        codec: options.codec,
+        level: options.level,
+        frame_size: options.frame_size(versions),
+        window: if versions { WINDOW } else { 0 },
+        pack_size: options.pack_size,
+        threads: options.threads,
+    }
+}
+
 fn pack_folder(
     path: &Path,
-    packing: &Packing,
     storage: &dyn Storage,
     options: &CreateOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Catalog, Packed), CreateError> {
     let (root, catalog) = scan(path, options.all_times, options.threads, monitor)?;
-    let files = order::order(&catalog, options.order);
+    let (files, versions) = order::order(&catalog, options.order);
     monitor.phase(Phase::Pack);
     let bytes = files.iter().map(|at| catalog.files[*at as usize].size).sum();
     monitor.total(files.len() as u64, bytes);
@@ -162,7 +212,7 @@ fn pack_folder(
     let packed = pipeline::run(
         Jobs { catalog: &catalog, rank: 0, rest: &jobs },
         work,
-        packing,
+        &packing(options, versions),
         storage,
         monitor,
     )?;
@@ -171,7 +221,6 @@ fn pack_folder(
 
 fn pack_tar(
     input: &mut (dyn Read + Send),
-    packing: &Packing,
     storage: &dyn Storage,
     options: &CreateOptions,
     monitor: &dyn Monitor,
@@ -181,7 +230,7 @@ fn pack_tar(
         .map_err(|error| if monitor.cancelled() { CreateError::Cancelled } else { error })?;
     let back = jobs.back();
     let work = |job, feeder: &mut _| tar::read(job, &back, feeder);
-    let packed = pipeline::run(&jobs, work, packing, storage, monitor);
+    let packed = pipeline::run(&jobs, work, &packing(options, false), storage, monitor);
     let finished = jobs.finish();
     // A tar that is damaged ends the build early; then that is why.
     if monitor.cancelled() {

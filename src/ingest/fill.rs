@@ -6,16 +6,22 @@ use super::CreateError;
 use super::catalog::Stretch;
 use super::feed::{Batch, End, Item};
 use super::known::Known;
+use super::window::Window;
 use crate::format::{Id, MAX_FRAME_BLOCKS, MAX_RUN};
 use crate::monitor::Monitor;
 
+/// So many known bytes for each new one make what is new rare: it is worth more time.
+const DENSE: u64 = 2;
+
 /// A frame's worth of new blocks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RawFrame {
     /// Their bytes, one after another.
     pub bytes: Vec<u8>,
     /// Their lengths and names.
     pub blocks: Vec<(u32, Id)>,
+    /// Whether most of the source was known so far.
+    pub dense: bool,
 }
 
 /// How a file came out.
@@ -46,24 +52,35 @@ pub struct Filler<'a, F> {
     known: Known,
     digests: HashMap<Id, Vec<Stretch>>,
     frame: RawFrame,
+    /// Where new blocks wait for those that are like them, if they do.
+    window: Option<Window>,
+    /// Of each new block, in the order they came: its number in the order of packing, and its
+    /// length. Empty if the order is the same.
+    places: Vec<(u32, u32)>,
+    /// How many blocks were packed.
+    packed: u32,
     stretches: Vec<Stretch>,
     fresh: bool,
     /// How the files came out, in order.
-    pub outcomes: Vec<Outcome>,
+    outcomes: Vec<Outcome>,
     /// What was dropped.
-    pub savings: Savings,
+    savings: Savings,
 }
 
 impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
-    /// A filler that hands frames of about `frame_size` bytes to `put`.
-    pub fn new(monitor: &'a dyn Monitor, frame_size: usize, put: F) -> Self {
+    /// A filler that hands frames of about `frame_size` bytes to `put`, and gathers what is alike
+    /// within `window` bytes of new blocks; 0: not at all.
+    pub fn new(monitor: &'a dyn Monitor, frame_size: usize, window: usize, put: F) -> Self {
         Self {
             monitor,
             frame_size,
             put,
             known: Known::default(),
             digests: HashMap::new(),
-            frame: RawFrame { bytes: Vec::new(), blocks: Vec::new() },
+            frame: RawFrame::default(),
+            window: (window > 0).then(|| Window::new(window)),
+            places: Vec::new(),
+            packed: 0,
             stretches: Vec::new(),
             fresh: false,
             outcomes: Vec::new(),
@@ -115,37 +132,58 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
         if new {
             self.savings.unique += u64::from(length);
             self.fresh = true;
-            self.add(data, length, name)?;
+            self.add(data, name)?;
         } else {
             self.savings.bytes += u64::from(length);
+            self.window.iter_mut().for_each(|window| window.passed(number));
         }
-        match self.stretches.last_mut() {
-            Some(last)
-                if last.count > 0 && last.count < MAX_RUN && last.first + last.count == number =>
-            {
-                last.count += 1;
-                last.bytes += u64::from(length);
-            }
-            _ => self.stretches.push(Stretch { bytes: u64::from(length), first: number, count: 1 }),
-        }
+        extend(&mut self.stretches, number, length);
         Ok(())
     }
 
-    fn add(&mut self, data: &[u8], length: u32, name: Id) -> Result<(), CreateError> {
+    fn add(&mut self, data: &[u8], name: Id) -> Result<(), CreateError> {
+        match &self.window {
+            None => return self.pack(data, name),
+            Some(window) if window.is_full(data.len()) => self.drain()?,
+            Some(_) => {}
+        }
+        self.window.iter_mut().for_each(|window| window.add(data, name));
+        Ok(())
+    }
+
+    /// Packs what the window holds.
+    fn drain(&mut self) -> Result<(), CreateError> {
+        let Some(mut window) = self.window.take() else { return Ok(()) };
+        window.drain(|number, data, name| {
+            let number = number as usize;
+            if self.places.len() <= number {
+                self.places.resize(number + 1, (0, 0));
+            }
+            self.places[number] = (self.packed, block_length(data));
+            self.pack(data, name)
+        })?;
+        self.window = Some(window);
+        Ok(())
+    }
+
+    fn pack(&mut self, data: &[u8], name: Id) -> Result<(), CreateError> {
         let blocks = self.frame.blocks.len();
         let full = self.frame.bytes.len() + data.len() > self.frame_size;
         if blocks > 0 && (full || blocks == MAX_FRAME_BLOCKS as usize) {
             self.end_frame()?;
         }
         self.frame.bytes.extend_from_slice(data);
-        self.frame.blocks.push((length, name));
+        self.frame.blocks.push((block_length(data), name));
+        self.packed += 1;
         Ok(())
     }
 
     fn end_frame(&mut self) -> Result<(), CreateError> {
         let bytes = Vec::with_capacity(self.frame_size);
-        let next = RawFrame { bytes, blocks: Vec::new() };
-        (self.put)(std::mem::replace(&mut self.frame, next))
+        let next = RawFrame { bytes, ..RawFrame::default() };
+        let mut frame = std::mem::replace(&mut self.frame, next);
+        frame.dense = self.savings.bytes >= self.savings.unique * DENSE;
+        (self.put)(frame)
     }
 
     fn end(&mut self, end: End) {
@@ -157,16 +195,59 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
         if let Some(digest) = end.digest {
             self.digests.insert(digest, stretches.clone());
         }
+        self.window.iter_mut().for_each(Window::end_file);
         self.outcomes.push(Outcome { end, stretches });
     }
 
-    /// Puts out the last frame.
+    /// Puts out what is left; how the files came out, and what was dropped.
     ///
     /// # Errors
     /// What `put` fails with.
-    pub fn finish(&mut self) -> Result<(), CreateError> {
-        if self.frame.blocks.is_empty() { Ok(()) } else { self.end_frame() }
+    pub fn finish(mut self) -> Result<(Vec<Outcome>, Savings), CreateError> {
+        self.drain()?;
+        if !self.frame.blocks.is_empty() {
+            self.end_frame()?;
+        }
+        if !self.places.is_empty() {
+            for outcome in &mut self.outcomes {
+                outcome.stretches = placed(&outcome.stretches, &self.places);
+            }
+        }
+        Ok((self.outcomes, self.savings))
     }
+}
+
+/// Stretches of blocks numbered in the order they came, as stretches of the order of packing.
+fn placed(stretches: &[Stretch], places: &[(u32, u32)]) -> Vec<Stretch> {
+    let mut packed = Vec::with_capacity(stretches.len());
+    for stretch in stretches {
+        if stretch.count == 0 {
+            packed.push(*stretch);
+        }
+        let first = stretch.first as usize;
+        for (number, length) in &places[first..first + stretch.count as usize] {
+            extend(&mut packed, *number, *length);
+        }
+    }
+    packed
+}
+
+/// Adds a block to stretches: to the last one, if it goes on from there.
+fn extend(stretches: &mut Vec<Stretch>, number: u32, length: u32) {
+    let bytes = u64::from(length);
+    match stretches.last_mut() {
+        Some(last)
+            if last.count > 0 && last.count < MAX_RUN && last.first + last.count == number =>
+        {
+            last.count += 1;
+            last.bytes += bytes;
+        }
+        _ => stretches.push(Stretch { bytes, first: number, count: 1 }),
+    }
+}
+
+fn block_length(data: &[u8]) -> u32 {
+    u32::try_from(data.len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -182,7 +263,7 @@ mod tests {
     fn known_blocks_are_dropped_and_runs_join() {
         let monitor = Quiet::default();
         let mut frames = Vec::new();
-        let mut filler = Filler::new(&monitor, 8, |frame| {
+        let mut filler = Filler::new(&monitor, 8, 0, |frame| {
             frames.push(frame.bytes);
             Ok(())
         });
@@ -190,12 +271,22 @@ mod tests {
         let items =
             vec![block(1), block(2), block(3), end(5), block(2), block(3), block(1), end(6)];
         filler.take(Batch { items, data: b"aaaabbbbccccbbbbccccaaaa".to_vec() }).unwrap();
-        filler.finish().unwrap();
+        let (outcomes, savings) = filler.finish().unwrap();
         let stretch = |bytes, first, count| Stretch { bytes, first, count };
-        assert_eq!(filler.outcomes[0].stretches, [stretch(12, 0, 3)]);
-        assert_eq!(filler.outcomes[1].stretches, [stretch(8, 1, 2), stretch(4, 0, 1)]);
-        assert_eq!(filler.savings, Savings { files: 1, bytes: 12, unique: 12 });
-        drop(filler);
+        assert_eq!(outcomes[0].stretches, [stretch(12, 0, 3)]);
+        assert_eq!(outcomes[1].stretches, [stretch(8, 1, 2), stretch(4, 0, 1)]);
+        assert_eq!(savings, Savings { files: 1, bytes: 12, unique: 12 });
         assert_eq!(frames, [b"aaaabbbb".to_vec(), b"cccc".to_vec()]);
+    }
+
+    #[test]
+    fn stretches_follow_their_blocks() {
+        let stretch = |bytes, first, count| Stretch { bytes, first, count };
+        let places = [(0, 10), (3, 11), (1, 12), (2, 13)];
+        let hole = stretch(5, 0, 0);
+        let came = [stretch(33, 0, 3), hole, stretch(13, 3, 1)];
+        let packed = [stretch(10, 0, 1), stretch(11, 3, 1), stretch(12, 1, 1), hole];
+        assert_eq!(placed(&came, &places), [&packed[..], &[stretch(13, 2, 1)]].concat());
+        assert_eq!(placed(&[stretch(25, 2, 2)], &places), [stretch(25, 1, 2)]);
     }
 }

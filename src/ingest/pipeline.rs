@@ -1,7 +1,7 @@
 //! The threads of a build, and how they hand over.
 //!
 //! ```text
-//! jobs ─→ readers (read, cut, hash) ─→ filler (dedup, frames) ─→ compressors ─→ writer (packs)
+//! jobs ─→ readers (read, cut, hash) ─→ filler (dedup, window, frames) ─→ compressors ─→ writer (packs)
 //! ```
 //!
 //! Each hand-over keeps the order of the source however threads race, so that the same source
@@ -26,7 +26,7 @@ use super::feed::{Batch, Feeder, Gone};
 use super::fill::{Filler, Outcome, RawFrame, Savings};
 use crate::format::{Codec, Id, IndexBuilder};
 use crate::monitor::Monitor;
-use crate::pack::{self, Compressor, PackWriter};
+use crate::pack::{self, Compressor, Level, PackWriter};
 use crate::storage::Storage;
 
 /// Batches that a reader may be ahead with, within one job.
@@ -41,10 +41,12 @@ pub struct Packing {
     pub hash_len: usize,
     /// How frames are compressed.
     pub codec: Codec,
-    /// zstd level.
-    pub level: i32,
+    /// How hard.
+    pub level: Level,
     /// Bytes of a frame before compression.
     pub frame_size: usize,
+    /// Within how many bytes of new blocks those that are alike are put side by side; 0: none.
+    pub window: usize,
     /// Bytes of a pack before compression.
     pub pack_size: u64,
     /// Threads that read, and threads that compress.
@@ -175,7 +177,7 @@ fn fill(
         order.send(receiver).map_err(|_| CreateError::Thread)?;
         frames.send((frame, sender)).map_err(gone)
     };
-    let mut filler = Filler::new(monitor, packing.frame_size, put);
+    let mut filler = Filler::new(monitor, packing.frame_size, packing.window, put);
     for job in queue {
         for batch in job {
             if stop.load(Ordering::Relaxed) {
@@ -188,14 +190,13 @@ fn fill(
     if monitor.cancelled() {
         return Err(CreateError::Cancelled);
     }
-    filler.finish()?;
-    Ok((filler.outcomes, filler.savings))
+    filler.finish()
 }
 
 /// A compressing thread.
 fn squeeze(frames: &Receiver<FrameJob>, compressor: &mut Compressor) {
     for (frame, done) in frames {
-        let (codec, stored) = compressor.compress(frame.bytes);
+        let (codec, stored) = compressor.compress(frame.bytes, frame.dense);
         // A writer that is gone needs nothing more.
         let _ = done.send(Squeezed { codec, stored, blocks: frame.blocks });
     }

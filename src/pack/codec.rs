@@ -6,6 +6,7 @@ use zstd::bulk::Decompressor;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::{DParameter, FrameFormat};
 
+use super::Level;
 use crate::format::{Codec, Problem};
 
 /// zstd level that a sample is tried at, to find what does not compress.
@@ -20,6 +21,7 @@ const WORTH: usize = 32;
 /// Compresses frames with one codec; holds its buffers, so keep one for each thread.
 pub struct Compressor {
     codec: Codec,
+    level: Level,
     zstd: zstd::bulk::Compressor<'static>,
     probe: zstd::bulk::Compressor<'static>,
 }
@@ -31,32 +33,41 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    /// A compressor; `level` is zstd's, 1 to 22.
+    /// A compressor; `level` is for zstd.
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn new(codec: Codec, level: i32) -> std::io::Result<Self> {
-        let mut zstd = zstd::bulk::Compressor::new(level)?;
+    pub fn new(codec: Codec, level: Level) -> std::io::Result<Self> {
+        let mut zstd = zstd::bulk::Compressor::new(0)?;
         // The frame record has the length and a checksum: no need for them twice.
         zstd.include_checksum(false)?;
         zstd.include_contentsize(false)?;
         zstd.include_magicbytes(false)?;
-        Ok(Self { codec, zstd, probe: zstd::bulk::Compressor::new(PROBE_LEVEL)? })
+        Ok(Self { codec, level, zstd, probe: zstd::bulk::Compressor::new(PROBE_LEVEL)? })
     }
 
-    /// A frame's stored form; what does not shrink is stored as it is.
+    /// A frame's stored form; what does not shrink is stored as it is. `dense`: most of what the
+    /// frame comes from was known.
     #[must_use]
-    pub fn compress(&mut self, frame: Vec<u8>) -> (Codec, Vec<u8>) {
-        let codec = if self.hopeless(&frame) { Codec::None } else { self.codec };
-        let small = match codec {
+    pub fn compress(&mut self, frame: Vec<u8>, dense: bool) -> (Codec, Vec<u8>) {
+        let hopeless = self.codec != Codec::None && self.hopeless(&frame);
+        let small = match self.codec {
             Codec::None => None,
-            Codec::Zstd => self.zstd.compress(&frame).ok(),
+            _ if hopeless => None,
+            Codec::Zstd => self.zstd(&frame, dense).ok(),
             Codec::Lz4 => Some(lz4_flex::block::compress(&frame)),
         };
         match small.filter(|small| small.len() + frame.len() / WORTH < frame.len()) {
             Some(small) => (self.codec, small),
             None => (Codec::None, frame),
         }
+    }
+
+    fn zstd(&mut self, frame: &[u8], dense: bool) -> std::io::Result<Vec<u8>> {
+        for parameter in self.level.parameters(frame.len(), dense) {
+            self.zstd.set_parameter(parameter)?;
+        }
+        self.zstd.compress(frame)
     }
 
     /// Whether no sample of a frame shrinks: then it is media, or compressed, or encrypted.
@@ -167,9 +178,9 @@ mod tests {
             })
             .collect();
         for codec in [Codec::Zstd, Codec::Lz4, Codec::None] {
-            let mut compressor = Compressor::new(codec, 3).unwrap();
+            let mut compressor = Compressor::new(codec, Level::default()).unwrap();
             for (frame, shrinks) in [(&text, codec != Codec::None), (&noise, false)] {
-                let (codec, stored) = compressor.compress(frame.clone());
+                let (codec, stored) = compressor.compress(frame.clone(), shrinks);
                 assert_eq!(codec != Codec::None, shrinks);
                 let room = || Vec::with_capacity(frame.len() + 100);
                 assert_eq!(&inflate(codec, stored.clone(), frame.len(), room).unwrap(), frame);

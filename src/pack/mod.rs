@@ -1,9 +1,11 @@
 //! One pack: how its frames are compressed, and how it is put together.
 
 mod codec;
+mod level;
 mod writer;
 
 pub use codec::{Compressor, inflate, inflate_prefix};
+pub use level::Level;
 pub use writer::{PackWriter, SealedPack};
 
 use crate::format::{Id, hex};

@@ -25,22 +25,26 @@ pub enum Order {
     Similarity,
 }
 
-/// The regular files of a catalog in the order in which they are packed.
+/// The regular files of a catalog in the order in which they are packed, and whether most of their
+/// bytes are versions of one another.
 ///
 /// Unless an order is `wanted`, the tree decides: versions come side by side where there are some.
-pub fn order(catalog: &Catalog, wanted: Option<Order>) -> Vec<u32> {
+pub fn order(catalog: &Catalog, wanted: Option<Order>) -> (Vec<u32>, bool) {
     if wanted == Some(Order::Path) {
-        return catalog.regular();
+        return (catalog.regular(), false);
     }
     let mut walk = Walk::new(catalog);
     walk.run();
+    let size = |at: &u32| catalog.files[*at as usize].size;
+    let bytes: u64 = walk.files.iter().map(size).sum();
+    let mostly = walk.versions > bytes / 2;
     match wanted {
-        None if !walk.versions => catalog.regular(),
+        None if walk.versions == 0 => (catalog.regular(), false),
         Some(Order::Similarity) => {
             by_kind(catalog, &mut walk.files);
-            walk.files
+            (walk.files, mostly)
         }
-        _ => walk.files,
+        _ => (walk.files, mostly),
     }
 }
 
@@ -50,14 +54,14 @@ struct Walk<'a> {
     families: Families<'a>,
     /// The files come to, in order.
     files: Vec<u32>,
-    /// Whether some are in a family of folders.
-    versions: bool,
+    /// Bytes of those in a family of folders.
+    versions: u64,
 }
 
 impl<'a> Walk<'a> {
     fn new(catalog: &'a Catalog) -> Self {
         let families = Families::new(catalog);
-        Self { catalog, families, files: Vec::new(), versions: false }
+        Self { catalog, families, files: Vec::new(), versions: 0 }
     }
 
     fn run(&mut self) {
@@ -96,7 +100,9 @@ impl<'a> Walk<'a> {
             }
         }
         self.files.extend(files.iter().map(|(_, at)| name(*at).file));
-        self.versions |= folders.len() > 1 && !files.is_empty();
+        if folders.len() > 1 {
+            self.versions += files.iter().map(|(_, at)| size(&name(*at).file)).sum::<u64>();
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn catalog(files: &[(String, u64)]) -> Catalog {
 fn packed(files: &[(String, u64)], wanted: Option<Order>) -> Vec<String> {
     let catalog = catalog(files);
     let path = |at: &u32| String::from_utf8(catalog.path(*at)).unwrap();
-    order(&catalog, wanted).iter().map(path).collect()
+    order(&catalog, wanted).0.iter().map(path).collect()
 }
 
 /// A small package below each folder: `name/code.py`, and so on.
