@@ -9,7 +9,9 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use packfs::format::{BlockHash, Codec, EntryPage, ExtentPage, InodePage, Kind, PageTable};
+use packfs::format::{
+    BlockHash, Codec, Dictionary, EntryPage, ExtentPage, InodePage, Kind, PageRef, PageTable,
+};
 use packfs::fs::{ArchiveFs, Owner};
 use packfs::index::FrameId;
 use packfs::ingest::{CreateOptions, Cutter, Known, Source, create};
@@ -220,21 +222,25 @@ fn decode_page(criterion: &mut Criterion, storage: &Arc<dyn Storage>) {
     let fs = open(storage);
     let tree = key(&fs.store().root().1.tree.id);
     let footer = fs.store().tree().footer();
-    let page = |table: &PageTable| {
+    let get = |page: &PageRef| storage.get_range(&tree, page.offset, page.length as usize).unwrap();
+    let dictionaries: Vec<Vec<u8>> = std::iter::once(Vec::new())
+        .chain(footer.dictionaries.iter().map(|page| Dictionary::decode(&get(page)).unwrap().0))
+        .collect();
+    let first = |table: &PageTable| {
         let page = table.first().unwrap();
-        storage.get_range(&tree, page.offset, page.length as usize).unwrap()
+        let rows = Throughput::Elements(u64::from(page.rows));
+        (get(page), dictionaries[page.dictionary as usize].as_slice(), rows)
     };
     let mut group = criterion.benchmark_group("decode");
-    let bytes = page(&footer.inodes);
-    group.throughput(Throughput::Elements(InodePage::decode(&bytes).unwrap().inodes.len() as u64));
-    group.bench_function("inodes", |bench| bench.iter(|| InodePage::decode(&bytes)));
-    let bytes = page(&footer.entry_pages);
-    group.throughput(Throughput::Elements(EntryPage::decode(&bytes).unwrap().entries.len() as u64));
-    group.bench_function("entries", |bench| bench.iter(|| EntryPage::decode(&bytes)));
-    let bytes = page(&footer.extents);
-    let rows = ExtentPage::decode(&bytes).unwrap().extents.len();
-    group.throughput(Throughput::Elements(rows as u64));
-    group.bench_function("extents", |bench| bench.iter(|| ExtentPage::decode(&bytes)));
+    let (bytes, dictionary, rows) = first(&footer.inodes);
+    group.throughput(rows);
+    group.bench_function("inodes", |bench| bench.iter(|| InodePage::decode(&bytes, dictionary)));
+    let (bytes, dictionary, rows) = first(&footer.entry_pages);
+    group.throughput(rows);
+    group.bench_function("entries", |bench| bench.iter(|| EntryPage::decode(&bytes, dictionary)));
+    let (bytes, dictionary, rows) = first(&footer.extents);
+    group.throughput(rows);
+    group.bench_function("extents", |bench| bench.iter(|| ExtentPage::decode(&bytes, dictionary)));
 }
 
 /// Names: one looked up, one that is not there, and a folder listed with what its files are.

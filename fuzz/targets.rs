@@ -7,9 +7,9 @@
 use std::fmt::Debug;
 
 use packfs::format::{
-    BlockHash, Codec, Config, Contents, Cutting, ENVELOPE_LEN, EntryPage, ExtentPage, FormatError,
-    InodePage, PackFooter, Root, Section, Segment, TAIL_LEN, TreeFooter, VERSION, check, open,
-    read_tail, seal, tail,
+    BlockHash, Codec, Config, Contents, Cutting, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
+    ExtentPage, FormatError, InodePage, PackFooter, Root, Sealer, Section, Segment, TAIL_LEN,
+    TreeFooter, VERSION, check, open, open_with, read_tail, seal, tail,
 };
 use packfs::pack::inflate;
 use packfs::tar::{TarEntry, TarError, TarReader, TarWriter};
@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("inodes", inodes),
     ("entries", entries),
     ("extents", extents),
+    ("dictionary", dictionary),
     ("tree", tree),
     ("contents", contents),
     ("tail", object_tail),
@@ -35,13 +36,14 @@ pub const TARGETS: &[Target] = &[
     ("tar", tar),
 ];
 
-const ENVELOPED: [Section; 10] = [
+const ENVELOPED: [Section; 11] = [
     Section::PackHead,
     Section::PackFooter,
     Section::Index,
     Section::Inodes,
     Section::Entries,
     Section::Extents,
+    Section::Dictionary,
     Section::Tree,
     Section::Root,
     Section::ImageHead,
@@ -189,7 +191,7 @@ pub fn inodes(data: &[u8]) {
     both_ways(
         Section::Inodes,
         data,
-        InodePage::decode,
+        |bytes| InodePage::decode(bytes, b""),
         |page| page.encode(1).0,
         |page| {
             for (number, inode) in (page.first..).zip(&page.inodes) {
@@ -215,7 +217,7 @@ pub fn entries(data: &[u8]) {
     both_ways(
         Section::Entries,
         data,
-        EntryPage::decode,
+        |bytes| EntryPage::decode(bytes, b""),
         |page| page.encode(1).0,
         |page| {
             for entry in &page.entries {
@@ -231,16 +233,43 @@ pub fn extents(data: &[u8]) {
     both_ways(
         Section::Extents,
         data,
-        ExtentPage::decode,
+        |bytes| ExtentPage::decode(bytes, b""),
         |page| page.encode(1).0,
         |page| {
             for pair in page.extents.windows(2) {
-                let follows = pair[0].inode < pair[1].inode && pair[1].offset == 0;
-                let goes_on = pair[0].inode == pair[1].inode && pair[1].offset == pair[0].end();
+                let (last, next) = (pair[0], pair[1]);
+                let follows = last.inode < next.inode && next.offset == 0;
+                let goes_on = last.inode == next.inode && next.offset == last.end();
                 assert!(follows || goes_on);
+                assert_eq!(goes_on, last.bytes != Extent::REST);
+                let whole = last.within(last.offset.saturating_add(3));
+                assert!(whole.is_none_or(|whole| whole.bytes > 0));
             }
         },
     );
+}
+
+/// A dictionary; then one made of the first bytes, as many as the first byte says, and a page that
+/// has it: the rest, as its payload and as what its payload was compressed to.
+pub fn dictionary(data: &[u8]) {
+    both_ways(Section::Dictionary, data, Dictionary::decode, |it| it.encode(1).0, |_| ());
+    let Some((length, rest)) = data.split_first() else { return };
+    let (dictionary, page) = rest.split_at(rest.len().min(usize::from(*length) * 8));
+    let section = Section::Inodes;
+    let (sealed, sum) = Sealer::new(1, dictionary).seal(section, page);
+    assert_eq!(check(section, &sealed), Ok(sum));
+    assert_eq!(open_with(section, &sealed, dictionary).as_deref(), Ok(page));
+    let stated = page.first_chunk().map_or(0, |length| u16::from_le_bytes(*length));
+    let mut held = seal(section, page, None).0;
+    held[10..12].copy_from_slice(&3u16.to_le_bytes());
+    held[32..40].copy_from_slice(&u64::from(stated).to_le_bytes());
+    let covered = [&held[..40], &held[ENVELOPE_LEN..]].concat();
+    held[40..ENVELOPE_LEN].copy_from_slice(&xxh3_64(&covered).to_le_bytes());
+    if let Ok(payload) = open_with(section, &held, dictionary) {
+        assert_eq!(payload.len(), usize::from(stated));
+        assert!(!dictionary.is_empty(), "opened without the dictionary that it needs");
+    }
+    let _ = InodePage::decode(&held, dictionary);
 }
 
 /// The footer of a tree.

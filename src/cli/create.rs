@@ -18,6 +18,8 @@ use crate::storage::Draft;
 
 /// What stands for the standard input.
 const STDIN: &str = "-";
+/// Bytes of block hashes in an image, which nothing is added to.
+const IMAGE_HASH_LEN: u8 = 8;
 
 /// Make an archive from a folder, or from a tar on the standard input
 #[derive(Debug, Args)]
@@ -115,7 +117,9 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     }
     catch_interrupts();
     let draft = Draft::new(&args.dest, args.force)?;
-    if !draft.is_image() {
+    if draft.is_image() {
+        options.hash_len = IMAGE_HASH_LEN;
+    } else {
         options.store_id = Some(random_id());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         options.created = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(0));

@@ -160,8 +160,8 @@ fn file(
         extents.push(*extent);
         Ok::<_, TreeError>(true)
     };
-    fs.store().tree().extents(place.attr.ino, 0, collect).map_err(|error| fail(&error))?;
     let (inode, size) = (place.attr.ino, place.attr.size);
+    fs.store().tree().extents(inode, size, 0, collect).map_err(|error| fail(&error))?;
     if !as_json {
         let bytes = size::count(size);
         writeln!(output, "{}: inode {inode}, {bytes} bytes", show(&place.path))?;

@@ -1,7 +1,9 @@
 //! Tree pages of directory entries. Layout: `format-spec.md`, "Page of entries".
 
-use super::wire::{Cursor, Put};
-use super::{FormatError, Kind, MAX_NAME, MAX_PAGE_ROWS, Problem, Section, open, seal};
+use std::ffi::CStr;
+
+use super::wire::{Cursor, Put, unzigzag, zigzag};
+use super::{FormatError, Kind, MAX_NAME, MAX_PAGE_ROWS, Problem, Section, open_with, seal};
 
 /// A directory entry: a name in a folder, and the inode it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,7 @@ pub struct Entry {
 pub struct EntryPage {
     /// The entries.
     pub entries: Vec<Entry>,
+    /// The names, each with the NUL that ends it.
     names: Vec<u8>,
 }
 
@@ -40,6 +43,7 @@ impl EntryPage {
         let name_at = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
         self.names.extend(name);
+        self.names.push(0);
         self.entries.push(Entry { folder, inode, kind, name_at, name_len });
     }
 
@@ -63,38 +67,36 @@ impl EntryPage {
         self.names.len()
     }
 
-    /// The section's bytes and checksum.
+    /// The section's payload, for a [`Sealer`](super::Sealer).
     #[must_use]
-    pub fn encode(&self, level: i32) -> (Vec<u8>, u64) {
+    pub fn payload(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_len(self.entries.len());
         out.put_u32(0);
         out.put_delta_column(self.entries.iter().map(|entry| entry.folder));
-        out.put_delta_column(self.entries.iter().map(|entry| entry.inode));
+        let mut expected = 0u64;
+        out.put_column(self.entries.iter().map(|entry| {
+            let difference = entry.inode.wrapping_sub(expected);
+            expected = entry.inode.wrapping_add(1);
+            zigzag(difference)
+        }));
         out.put_column(self.entries.iter().map(|entry| entry.kind as u64));
-        let mut shared = Vec::with_capacity(self.entries.len());
-        let mut suffixes = Vec::new();
-        let mut last: &[u8] = b"";
-        for entry in &self.entries {
-            let name = self.name(entry);
-            let same = name.iter().zip(last).take_while(|(a, b)| a == b).count();
-            shared.push(same);
-            suffixes.extend(&name[same..]);
-            last = name;
-        }
-        out.put_column(shared.iter().map(|same| *same as u64));
-        let lengths = self.entries.iter().map(|entry| u64::from(entry.name_len));
-        out.put_column(lengths.zip(&shared).map(|(length, same)| length - *same as u64));
-        out.extend(&suffixes);
-        seal(Section::Entries, &out, Some(level))
+        out.extend(&self.names);
+        out
     }
 
-    /// Reads a section that must fill `bytes`.
+    /// The section's bytes and checksum, without a dictionary.
+    #[must_use]
+    pub fn encode(&self, level: i32) -> (Vec<u8>, u64) {
+        seal(Section::Entries, &self.payload(), Some(level))
+    }
+
+    /// Reads a section that must fill `bytes`, and that may need a dictionary (empty: none).
     ///
     /// # Errors
     /// If the section is damaged, malformed or over a limit; names are valid and in order.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let payload = open(Section::Entries, bytes)?;
+    pub fn decode(bytes: &[u8], dictionary: &[u8]) -> Result<Self, FormatError> {
+        let payload = open_with(Section::Entries, bytes, dictionary)?;
         Self::parse(&payload).map_err(|problem| problem.of(Section::Entries))
     }
 
@@ -106,30 +108,35 @@ impl EntryPage {
         }
         cursor.u32()?;
         let folders = cursor.delta_column(rows)?;
-        let inodes = cursor.delta_column(rows)?;
+        let steps = cursor.column(rows)?;
         let kinds = cursor.column_u32(rows)?;
-        let shared = cursor.column_u32(rows)?;
-        let suffixes = cursor.column_u32(rows)?;
-        let mut page = Self { entries: Vec::with_capacity(rows), names: Vec::new() };
-        let mut name: Vec<u8> = Vec::with_capacity(MAX_NAME);
+        let names = cursor.rest();
+        let mut entries = Vec::with_capacity(rows);
+        let (mut at, mut expected) = (0, 0u64);
+        let mut last: (u64, &[u8]) = (0, b"");
         for row in 0..rows {
-            if shared[row] as usize > name.len() || suffixes[row] as usize > MAX_NAME {
-                return Err(Problem::Malformed("a name built on more than there is"));
-            }
-            name.truncate(shared[row] as usize);
-            name.extend(cursor.take(suffixes[row] as usize)?);
-            if !valid_name(&name) {
+            let name = CStr::from_bytes_until_nul(&names[at..]).map_err(|_| Problem::Truncated)?;
+            let name = name.to_bytes();
+            if !valid_name(name) {
                 return Err(Problem::Malformed("a name that cannot be one"));
             }
-            let last = page.entries.last().map(|last| (last.folder, page.name(last)));
-            if last.is_some_and(|last| last >= (folders[row], &name)) {
+            let folder = folders[row];
+            if row > 0 && last >= (folder, name) {
                 return Err(Problem::Malformed("entries out of order"));
             }
+            let inode = expected.wrapping_add(unzigzag(steps[row]));
             let kind = Kind::of_code(kinds[row]).ok_or(Problem::Malformed("kind of an entry"))?;
-            page.push(folders[row], &name, inodes[row], kind);
+            let name_at = u32::try_from(at).map_err(|_| Problem::Limit("names of a page"))?;
+            let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+            entries.push(Entry { folder, inode, kind, name_at, name_len });
+            at += name.len() + 1;
+            expected = inode.wrapping_add(1);
+            last = (folder, name);
         }
-        cursor.end()?;
-        Ok(page)
+        match at == names.len() {
+            true => Ok(Self { entries, names: names.to_vec() }),
+            false => Err(Problem::Malformed("names without an entry")),
+        }
     }
 }
 
@@ -144,7 +151,7 @@ mod tests {
         page.push(1, b"alphabet", 3, Kind::Folder);
         page.push(1, &[255; 255], 4, Kind::Symlink);
         page.push(3, b"alp", 2, Kind::File);
-        let read = EntryPage::decode(&page.encode(3).0).unwrap();
+        let read = EntryPage::decode(&page.encode(3).0, b"").unwrap();
         assert_eq!(read, page);
         assert_eq!(read.find(1, &[255; 255]).unwrap().inode, 4);
         assert_eq!(read.find(3, b"alp").unwrap().inode, 2);
@@ -156,11 +163,11 @@ mod tests {
         for name in [&b".."[..], b".", b"a/b", b"", b"a\0"] {
             let mut page = EntryPage::default();
             page.push(1, name, 2, Kind::File);
-            assert!(EntryPage::decode(&page.encode(3).0).is_err(), "{name:?}");
+            assert!(EntryPage::decode(&page.encode(3).0, b"").is_err(), "{name:?}");
         }
         let mut twice = EntryPage::default();
         twice.push(1, b"a", 2, Kind::File);
         twice.push(1, b"a", 3, Kind::File);
-        assert!(EntryPage::decode(&twice.encode(3).0).is_err());
+        assert!(EntryPage::decode(&twice.encode(3).0, b"").is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::wire::Cursor;
-use super::{FormatError, MAX_PAGE, MAX_SMALL_TABLE, MAX_TABLE, Problem};
+use super::{FormatError, MAX_DICTIONARY, MAX_PAGE, MAX_SMALL_TABLE, MAX_TABLE, Problem};
 
 /// Length of the envelope that precedes a payload, in bytes.
 pub const ENVELOPE_LEN: usize = 48;
@@ -15,6 +15,12 @@ pub const ENVELOPE_LEN: usize = 48;
 pub const VERSION: u16 = 1;
 /// Envelope flag: the payload is one zstd frame.
 const FLAG_ZSTD: u16 = 1;
+/// Envelope flag: that frame has a dictionary of the tree as its prefix.
+const FLAG_DICTIONARY: u16 = 2;
+/// What marks a dictionary that is more than bytes to zstd. Ours are bytes and no more.
+const ZSTD_DICTIONARY: [u8; 4] = 0xEC30_A437_u32.to_le_bytes();
+/// Where the inflated length lies.
+const INFLATED_AT: usize = 32;
 /// Where the checksum lies; it covers all before it, then the payload.
 const CHECKSUM_AT: usize = 40;
 
@@ -35,6 +41,8 @@ pub enum Section {
     Entries,
     /// A tree page of file extents.
     Extents,
+    /// A dictionary that pages of a tree are compressed with.
+    Dictionary,
     /// The page tables of a tree.
     Tree,
     /// A root.
@@ -59,6 +67,7 @@ impl Section {
             Self::Inodes => *b"PFSinod\n",
             Self::Entries => *b"PFSentr\n",
             Self::Extents => *b"PFSextn\n",
+            Self::Dictionary => *b"PFSdict\n",
             Self::Tree => *b"PFStree\n",
             Self::Root => *b"PFSroot\n",
             Self::ImageHead => *b"PFSimag\n",
@@ -71,9 +80,15 @@ impl Section {
     const fn limit(self) -> usize {
         match self {
             Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
+            Self::Dictionary => MAX_DICTIONARY,
             Self::Tree | Self::Contents | Self::Root => MAX_SMALL_TABLE,
             _ => MAX_TABLE,
         }
+    }
+
+    /// Whether its payload may be compressed with a dictionary.
+    const fn is_page(self) -> bool {
+        matches!(self, Self::Inodes | Self::Entries | Self::Extents)
     }
 }
 
@@ -87,6 +102,7 @@ impl fmt::Display for Section {
             Self::Inodes => "page of inodes",
             Self::Entries => "page of directory entries",
             Self::Extents => "page of extents",
+            Self::Dictionary => "dictionary of pages",
             Self::Tree => "tree footer",
             Self::Root => "root",
             Self::ImageHead => "image head",
@@ -99,6 +115,7 @@ impl fmt::Display for Section {
 /// The fields of an envelope whose checksum held.
 struct Envelope {
     zstd: bool,
+    dictionary: bool,
     inflated: usize,
 }
 
@@ -114,11 +131,39 @@ fn checksum(head: &[u8], payload: &[u8]) -> u64 {
 /// Returns the section's bytes and its checksum, by which others refer to it.
 #[must_use]
 pub fn seal(section: Section, payload: &[u8], level: Option<i32>) -> (Vec<u8>, u64) {
-    let packed = level
-        .and_then(|level| zstd::bulk::compress(payload, level).ok())
-        .filter(|packed| packed.len() < payload.len());
+    let packed = level.and_then(|level| zstd::bulk::compress(payload, level).ok());
+    wrap(section, payload, packed, 0)
+}
+
+/// Wraps pages that are compressed with the same dictionary.
+pub struct Sealer {
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    flags: u16,
+}
+
+impl Sealer {
+    /// A sealer at a zstd level. With an empty dictionary, pages need none.
+    #[must_use]
+    pub fn new(level: i32, dictionary: &[u8]) -> Self {
+        let known = dictionary.starts_with(&ZSTD_DICTIONARY);
+        let dictionary = if known { &[] } else { dictionary };
+        let flags = if dictionary.is_empty() { 0 } else { FLAG_DICTIONARY };
+        Self { zstd: zstd::bulk::Compressor::with_dictionary(level, dictionary).ok(), flags }
+    }
+
+    /// As [`seal`].
+    #[must_use]
+    pub fn seal(&mut self, section: Section, payload: &[u8]) -> (Vec<u8>, u64) {
+        let packed = self.zstd.as_mut().and_then(|zstd| zstd.compress(payload).ok());
+        wrap(section, payload, packed, self.flags)
+    }
+}
+
+/// Puts an envelope around whichever is shorter: the payload, or what it was compressed to.
+fn wrap(section: Section, payload: &[u8], packed: Option<Vec<u8>>, flags: u16) -> (Vec<u8>, u64) {
+    let packed = packed.filter(|packed| packed.len() < payload.len());
     let (flags, stored) = match &packed {
-        Some(packed) => (FLAG_ZSTD, packed.as_slice()),
+        Some(packed) => (FLAG_ZSTD | flags, packed.as_slice()),
         None => (0, payload),
     };
     let mut out = Vec::with_capacity(ENVELOPE_LEN + stored.len());
@@ -163,18 +208,19 @@ fn parse(section: Section, bytes: &[u8]) -> Result<(Envelope, &[u8], u64), Probl
     if incompatible != 0 {
         return Err(Problem::Features(incompatible));
     }
-    if flags & !FLAG_ZSTD != 0 {
+    let (zstd, dictionary) = (flags & FLAG_ZSTD != 0, flags & FLAG_DICTIONARY != 0);
+    let unknown = flags & !(FLAG_ZSTD | FLAG_DICTIONARY) != 0;
+    if unknown || dictionary && !(zstd && section.is_page()) {
         return Err(Problem::Malformed("unknown envelope flags"));
     }
     let inflated = usize::try_from(inflated).map_err(|_| Problem::Limit("payload length"))?;
     if inflated > section.limit() {
         return Err(Problem::Limit("payload length"));
     }
-    let zstd = flags & FLAG_ZSTD != 0;
     if !zstd && inflated != payload.len() {
         return Err(Problem::Malformed("two lengths for a payload stored as it is"));
     }
-    Ok((Envelope { zstd, inflated }, payload, sum))
+    Ok((Envelope { zstd, dictionary, inflated }, payload, sum))
 }
 
 /// Checks a section that must fill `bytes`, without inflating it; returns its checksum.
@@ -183,6 +229,12 @@ fn parse(section: Section, bytes: &[u8]) -> Result<(Envelope, &[u8], u64), Probl
 /// Whatever is wrong with the envelope or its checksum.
 pub fn check(section: Section, bytes: &[u8]) -> Result<u64, FormatError> {
     parse(section, bytes).map(|(_, _, sum)| sum).map_err(|problem| problem.of(section))
+}
+
+/// Length of a section's payload, inflated, as its envelope states it.
+#[must_use]
+pub fn inflated_len(bytes: &[u8]) -> Option<u64> {
+    bytes.get(INFLATED_AT..).and_then(<[u8]>::first_chunk).map(|field| u64::from_le_bytes(*field))
 }
 
 /// As [`check`], for a section that is read in place and so must not be compressed.
@@ -202,19 +254,42 @@ pub fn check_plain(section: Section, bytes: &[u8]) -> Result<u64, FormatError> {
 /// # Errors
 /// Whatever is wrong with the envelope, its checksum or its inflated length.
 pub fn open(section: Section, bytes: &[u8]) -> Result<Cow<'_, [u8]>, FormatError> {
+    open_with(section, bytes, &[])
+}
+
+/// As [`open`], for a section that may need a dictionary; it is empty where there is none.
+///
+/// # Errors
+/// As [`open`], and if the section needs a dictionary and there is none.
+pub fn open_with<'a>(
+    section: Section,
+    bytes: &'a [u8],
+    dictionary: &[u8],
+) -> Result<Cow<'a, [u8]>, FormatError> {
     let open = || {
         let (envelope, payload, _) = parse(section, bytes)?;
         if !envelope.zstd {
             return Ok(Cow::Borrowed(payload));
         }
-        inflate(payload, envelope.inflated).map(Cow::Owned)
+        let prefix = match (envelope.dictionary, dictionary) {
+            (true, []) => return Err(Problem::Malformed("compressed with a dictionary it lacks")),
+            (true, dictionary) => dictionary,
+            (false, _) => &[],
+        };
+        inflate(payload, envelope.inflated, prefix).map(Cow::Owned)
     };
     open().map_err(|problem: Problem| problem.of(section))
 }
 
 /// Inflates one zstd frame that must come to exactly `length` bytes.
-fn inflate(stored: &[u8], length: usize) -> Result<Vec<u8>, Problem> {
-    let bytes = zstd::bulk::decompress(stored, length).map_err(|_| Problem::Inflate)?;
+fn inflate(stored: &[u8], length: usize, prefix: &[u8]) -> Result<Vec<u8>, Problem> {
+    let mut zstd = zstd::zstd_safe::DCtx::try_create().ok_or(Problem::Inflate)?;
+    if !prefix.is_empty() {
+        // Bytes and no more, whatever they look like: zstd has nothing of ours to parse.
+        zstd.ref_prefix(prefix).map_err(|_| Problem::Inflate)?;
+    }
+    let mut bytes = Vec::with_capacity(length);
+    zstd.decompress(&mut bytes, stored).map_err(|_| Problem::Inflate)?;
     if bytes.len() == length { Ok(bytes) } else { Err(Problem::Inflate) }
 }
 
@@ -247,5 +322,26 @@ mod tests {
         let sum = checksum(&bytes[..CHECKSUM_AT], b"payload");
         bytes[CHECKSUM_AT..ENVELOPE_LEN].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(open(Section::Root, &bytes).unwrap_err().problem, Problem::Version(9));
+    }
+
+    #[test]
+    fn what_a_dictionary_made_small_needs_it_again() {
+        let dictionary: Vec<u8> = (0..2000u32).flat_map(|n| (n * 40_503).to_le_bytes()).collect();
+        let payload = [&dictionary[100..5000], b"and more"].concat();
+        let (bytes, sum) = Sealer::new(3, &dictionary).seal(Section::Inodes, &payload);
+        assert!(bytes.len() < 200);
+        assert_eq!(check(Section::Inodes, &bytes), Ok(sum));
+        let opened = open_with(Section::Inodes, &bytes, &dictionary).unwrap();
+        assert_eq!(opened.as_ref(), payload);
+        assert!(open(Section::Inodes, &bytes).is_err());
+        let (plain, _) = seal(Section::Inodes, &payload, Some(3));
+        assert_eq!(open_with(Section::Inodes, &plain, &dictionary).unwrap().as_ref(), payload);
+        // What zstd would take for more than bytes is no dictionary.
+        let marked = [&ZSTD_DICTIONARY[..], &dictionary].concat();
+        let (bytes, _) = Sealer::new(3, &marked).seal(Section::Inodes, &payload);
+        assert_eq!(open(Section::Inodes, &bytes).unwrap().as_ref(), payload);
+        // Only pages can have one.
+        let (bytes, _) = Sealer::new(3, &dictionary).seal(Section::Root, &payload);
+        assert!(open_with(Section::Root, &bytes, &dictionary).is_err());
     }
 }

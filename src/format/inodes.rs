@@ -1,9 +1,13 @@
 //! Tree pages of inodes. Layout: `format-spec.md`, "Page of inodes".
 
-use super::wire::{Cursor, Put, narrow};
+use std::collections::HashMap;
+
+use super::times::TimeTable;
+use super::wire::{Cursor, Put};
+use super::xattrs::{parse_set, put_set};
 use super::{
-    FormatError, MAX_PAGE_ROWS, MAX_PAGE_XATTRS, MAX_TARGET, MAX_XATTR, MAX_XATTR_SET, Problem,
-    Section, open, seal,
+    FormatError, MAX_PAGE_ROWS, MAX_PAGE_XATTRS, MAX_TARGET, Problem, Section, Time, XattrSet,
+    open_with, seal,
 };
 
 /// Page flag: the page has columns of access and change times.
@@ -59,15 +63,6 @@ impl Kind {
     }
 }
 
-/// Seconds since 1970, and nanoseconds after that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub struct Time {
-    /// Whole seconds, rounded down.
-    pub sec: i64,
-    /// Nanoseconds, below 1,000,000,000.
-    pub nsec: u32,
-}
-
 /// An inode: all that a file has but its names and its data.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inode {
@@ -104,9 +99,6 @@ impl Inode {
         Kind::of_mode(self.mode)
     }
 }
-
-/// Extended attributes of an inode: names and values, ordered by name.
-pub type XattrSet = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A page: the inodes of a range of consecutive numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -155,50 +147,56 @@ impl InodePage {
         set.map_or(&[], Vec::as_slice)
     }
 
-    /// The section's bytes and checksum.
+    /// The section's payload, for a [`Sealer`](super::Sealer).
     #[must_use]
-    pub fn encode(&self, level: i32) -> (Vec<u8>, u64) {
+    pub fn payload(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let all_times = self.inodes.iter().any(|inode| inode.times.is_some());
+        let each = || self.inodes.iter();
+        let (traits, places) = traits(&self.inodes);
+        let all_times = each().any(|inode| inode.times.is_some());
+        let kept = |inode: &Inode| inode.times.unwrap_or_default();
+        let mut times: Vec<Time> = each().map(|inode| inode.mtime).collect();
+        if all_times {
+            times.extend(each().map(kept).flat_map(|(atime, ctime)| [atime, ctime]));
+        }
+        let times = TimeTable::new(times);
         out.put_u64(self.first);
         out.put_len(self.inodes.len());
         out.put_u32(if all_times { FLAG_ALL_TIMES } else { 0 });
+        out.put_len(traits.len());
+        out.put_len(times.len());
         out.put_len(self.sets.len());
         out.put_len(self.targets.len());
-        let each = || self.inodes.iter();
-        out.put_column(each().map(|inode| u64::from(inode.mode)));
-        out.put_column(each().map(|inode| u64::from(inode.nlink)));
-        out.put_column(each().map(|inode| u64::from(inode.uid)));
-        out.put_column(each().map(|inode| u64::from(inode.gid)));
+        (0..4).for_each(|at| out.put_column(traits.iter().map(|each| u64::from(each[at]))));
+        out.put_column(places);
         out.put_column(each().map(|inode| inode.size));
         out.put_column(each().map(|inode| inode.holes));
         out.put_column(each().map(|inode| inode.rdev));
         out.put_delta_column(each().map(|inode| inode.parent));
         out.put_column(each().map(|inode| u64::from(inode.xattrs)));
-        put_times(&mut out, each().map(|inode| inode.mtime));
+        times.put(&mut out);
+        times.put_column(&mut out, each().map(|inode| inode.mtime));
         if all_times {
-            put_times(&mut out, each().map(|inode| inode.times.unwrap_or_default().0));
-            put_times(&mut out, each().map(|inode| inode.times.unwrap_or_default().1));
+            times.put_column(&mut out, each().map(|inode| kept(inode).0));
+            times.put_column(&mut out, each().map(|inode| kept(inode).1));
         }
         out.extend(&self.targets);
-        for set in &self.sets {
-            out.put_len(set.len());
-            for (name, value) in set {
-                out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-                out.put_len(value.len());
-                out.extend(name);
-                out.extend(value);
-            }
-        }
-        seal(Section::Inodes, &out, Some(level))
+        self.sets.iter().for_each(|set| put_set(&mut out, set));
+        out
     }
 
-    /// Reads a section that must fill `bytes`.
+    /// The section's bytes and checksum, without a dictionary.
+    #[must_use]
+    pub fn encode(&self, level: i32) -> (Vec<u8>, u64) {
+        seal(Section::Inodes, &self.payload(), Some(level))
+    }
+
+    /// Reads a section that must fill `bytes`, and that may need a dictionary (empty: none).
     ///
     /// # Errors
     /// If the section is damaged, malformed or over a limit.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let payload = open(Section::Inodes, bytes)?;
+    pub fn decode(bytes: &[u8], dictionary: &[u8]) -> Result<Self, FormatError> {
+        let payload = open_with(Section::Inodes, bytes, dictionary)?;
         Self::parse(&payload).map_err(|problem| problem.of(Section::Inodes))
     }
 
@@ -216,9 +214,10 @@ impl InodePage {
         if flags & !FLAG_ALL_TIMES != 0 {
             return Err(Problem::Malformed("unknown page flags"));
         }
+        let tables = [cursor.u32()? as usize, cursor.u32()? as usize];
         let set_count = cursor.count(4)?;
         let targets_len = cursor.u32()? as usize;
-        let mut inodes = parse_columns(&mut cursor, rows, flags & FLAG_ALL_TIMES != 0)?;
+        let mut inodes = parse_columns(&mut cursor, rows, tables, flags & FLAG_ALL_TIMES != 0)?;
         let targets = cursor.take(targets_len)?.to_vec();
         let mut room = MAX_PAGE_XATTRS;
         let sets = (0..set_count).map(|_| parse_set(&mut cursor, &mut room));
@@ -229,92 +228,78 @@ impl InodePage {
     }
 }
 
-fn put_times(out: &mut Vec<u8>, times: impl Iterator<Item = Time> + Clone) {
-    out.put_delta_column(times.clone().map(|time| time.sec.cast_unsigned()));
-    // Files written one after another differ by little: the difference, modulo a second.
-    let mut last = 0u32;
-    out.put_column(times.map(|time| {
-        let nsec = time.nsec.min(NSEC - 1);
-        let difference = (nsec + NSEC - last) % NSEC;
-        last = nsec;
-        u64::from(difference)
-    }));
-}
+/// What few distinct inodes of a page have: mode, nlink, uid and gid.
+type Traits = [u32; 4];
 
-const NSEC: u32 = 1_000_000_000;
-
-fn parse_times(cursor: &mut Cursor<'_>, rows: usize) -> Result<Vec<Time>, Problem> {
-    let seconds = cursor.delta_column(rows)?;
-    let differences = cursor.column(rows)?;
-    let mut nsec = 0u64;
-    let time = |(sec, difference): (u64, u64)| {
-        if difference >= u64::from(NSEC) {
-            return Err(Problem::Malformed("nanoseconds over a second"));
-        }
-        nsec = (nsec + difference) % u64::from(NSEC);
-        Ok(Time { sec: sec.cast_signed(), nsec: u32::try_from(nsec).unwrap_or(0) })
+/// The distinct traits of inodes, in the order in which they come, and the place of each inode's.
+fn traits(inodes: &[Inode]) -> (Vec<Traits>, Vec<u64>) {
+    let mut distinct = Vec::new();
+    let mut known: HashMap<Traits, u64> = HashMap::new();
+    let place = |inode: &Inode| {
+        let traits = [inode.mode, inode.nlink, inode.uid, inode.gid];
+        *known.entry(traits).or_insert_with(|| {
+            distinct.push(traits);
+            distinct.len() as u64 - 1
+        })
     };
-    seconds.into_iter().zip(differences).map(time).collect()
+    let places = inodes.iter().map(place).collect();
+    (distinct, places)
 }
 
+fn parse_traits(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<Traits>, Problem> {
+    let mut traits = vec![Traits::default(); count];
+    for at in 0..4 {
+        let column = cursor.column_u32(count)?;
+        traits.iter_mut().zip(column).for_each(|(traits, value)| traits[at] = value);
+    }
+    Ok(traits)
+}
+
+/// Reads the columns of `rows` inodes; `tables` is how many traits and times they share.
 fn parse_columns(
     cursor: &mut Cursor<'_>,
     rows: usize,
+    tables: [usize; 2],
     all_times: bool,
 ) -> Result<Vec<Inode>, Problem> {
-    let mode = cursor.column_u32(rows)?;
-    let nlink = cursor.column_u32(rows)?;
-    let uid = cursor.column_u32(rows)?;
-    let gid = cursor.column_u32(rows)?;
+    let [trait_count, time_count] = tables;
+    let times_each = if all_times { 3 } else { 1 };
+    if trait_count > rows || time_count > rows * times_each {
+        return Err(Problem::Malformed("more in a table than inodes have"));
+    }
+    let traits = parse_traits(cursor, trait_count)?;
+    let places = cursor.column(rows)?;
     let size = cursor.column(rows)?;
     let holes = cursor.column(rows)?;
     let rdev = cursor.column(rows)?;
     let parent = cursor.delta_column(rows)?;
-    let xattrs = narrow(cursor.column(rows)?)?;
-    let mtime = parse_times(cursor, rows)?;
+    let xattrs = cursor.column_u32(rows)?;
+    let table = TimeTable::parse(cursor, time_count)?;
+    let mtime = table.column(cursor, rows)?;
     let times = match all_times {
-        true => Some((parse_times(cursor, rows)?, parse_times(cursor, rows)?)),
+        true => Some((table.column(cursor, rows)?, table.column(cursor, rows)?)),
         false => None,
     };
-    let inode = |at: usize| Inode {
-        mode: mode[at],
-        nlink: nlink[at],
-        uid: uid[at],
-        gid: gid[at],
-        size: size[at],
-        holes: holes[at],
-        rdev: rdev[at],
-        parent: parent[at],
-        mtime: mtime[at],
-        times: times.as_ref().map(|(atime, ctime)| (atime[at], ctime[at])),
-        xattrs: xattrs[at],
-        target_at: 0,
+    let inode = |at: usize| {
+        let place = usize::try_from(places[at]).unwrap_or(usize::MAX);
+        let [mode, nlink, uid, gid] =
+            *traits.get(place).ok_or(Problem::Malformed("traits that are not there"))?;
+        Ok(Inode {
+            mode,
+            nlink,
+            uid,
+            gid,
+            size: size[at],
+            holes: holes[at],
+            rdev: rdev[at],
+            parent: parent[at],
+            mtime: mtime[at],
+            times: times.as_ref().map(|(atime, ctime)| (atime[at], ctime[at])),
+            xattrs: xattrs[at],
+            target_at: 0,
+        })
     };
-    Ok((0..rows).map(inode).collect())
-}
-
-/// Reads a set of at most `room` attributes, and takes them off that.
-fn parse_set(cursor: &mut Cursor<'_>, room: &mut usize) -> Result<XattrSet, Problem> {
-    let count = cursor.count(5)?;
-    *room = room.checked_sub(count).ok_or(Problem::Limit("extended attributes of a page"))?;
-    let mut set: XattrSet = Vec::with_capacity(count);
-    let mut total = 0;
-    for _ in 0..count {
-        let name_len = usize::from(cursor.u8()?);
-        let value_len = cursor.u32()? as usize;
-        total += name_len + value_len;
-        if value_len > MAX_XATTR || total > MAX_XATTR_SET {
-            return Err(Problem::Limit("length of extended attributes"));
-        }
-        let name = cursor.take(name_len)?.to_vec();
-        let value = cursor.take(value_len)?.to_vec();
-        let ordered = set.last().is_none_or(|(last, _)| *last < name);
-        if name.is_empty() || name.contains(&0) || !ordered {
-            return Err(Problem::Malformed("name of an extended attribute"));
-        }
-        set.push((name, value));
-    }
-    Ok(set)
+    (0..rows).map(inode).collect()
 }
 
 /// Checks what must hold between columns, and finds where each target begins.
@@ -377,7 +362,7 @@ mod tests {
     #[test]
     fn a_page_round_trips() {
         let page = sample();
-        let read = InodePage::decode(&page.encode(3).0).unwrap();
+        let read = InodePage::decode(&page.encode(3).0, b"").unwrap();
         assert_eq!(read.target(read.get(8).unwrap()).unwrap(), b"a/b");
         assert_eq!(read.target(read.get(10).unwrap()).unwrap(), b"xyz");
         assert_eq!(read.xattrs(read.get(7).unwrap()).len(), 2);
@@ -391,6 +376,6 @@ mod tests {
     fn a_target_longer_than_it_is_stored_is_refused() {
         let mut page = sample();
         page.inodes[3].size = 4;
-        assert!(InodePage::decode(&page.encode(3).0).is_err());
+        assert!(InodePage::decode(&page.encode(3).0, b"").is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! below, and inflated lengths must match exactly.
 
 mod config;
+mod dictionary;
 mod entries;
 mod envelope;
 mod error;
@@ -14,21 +15,28 @@ mod index;
 mod inodes;
 mod pack;
 mod root;
+mod times;
 mod tree;
 mod wire;
+mod xattrs;
 
 pub use config::{BlockHash, Config, Cutting};
+pub use dictionary::Dictionary;
 pub use entries::{Entry, EntryPage, valid_name};
-pub use envelope::{ENVELOPE_LEN, Section, VERSION, check, check_plain, open, seal};
+pub use envelope::{
+    ENVELOPE_LEN, Sealer, Section, VERSION, check, check_plain, inflated_len, open, open_with, seal,
+};
 pub use error::{FormatError, Problem};
 pub use extents::{Extent, ExtentPage};
 pub use image::{Contents, Member};
 pub use index::{FRAME_RECORD_LEN, IndexBuilder, Range, Segment};
-pub use inodes::{Inode, InodePage, Kind, Time, XattrSet};
+pub use inodes::{Inode, InodePage, Kind};
 pub use pack::{Codec, FrameRecord, PackFooter};
 pub use root::{ObjectRef, Root, Totals};
+pub use times::Time;
 pub use tree::{PageKind, PageRef, PageTable, TreeFooter};
 pub use wire::{TAIL_LEN, read_tail, tail};
+pub use xattrs::XattrSet;
 
 /// Length in bytes of an object's name: the BLAKE3 hash of its bytes.
 pub const ID_LEN: usize = 32;
@@ -47,6 +55,8 @@ pub const MAX_PACK: u64 = 1 << 32;
 pub const MAX_PAGE: usize = 32 << 20;
 /// Most rows in one tree page.
 pub const MAX_PAGE_ROWS: usize = 64 * 1024;
+/// Longest dictionary that pages of a tree are compressed with, in bytes.
+pub const MAX_DICTIONARY: usize = 1 << 20;
 /// Longest inflated pack footer or index segment, in bytes.
 pub const MAX_TABLE: usize = 1 << 30;
 /// Longest inflated tree footer, table of contents or root, in bytes: these are small, and take

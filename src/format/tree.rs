@@ -4,18 +4,16 @@
 use super::root::ObjectRef;
 use super::wire::{Cursor, Put};
 use super::{
-    ENVELOPE_LEN, FormatError, ID_LEN, Id, MAX_ITEMS, MAX_NAME, MAX_PAGE, Problem, Section, open,
-    seal,
+    ENVELOPE_LEN, FormatError, ID_LEN, Id, MAX_DICTIONARY, MAX_ITEMS, MAX_NAME, MAX_PAGE,
+    MAX_PAGE_ROWS, Problem, Section, open, seal,
 };
 
 /// Compression of the page tables.
 const LEVEL: i32 = 19;
-/// Most entries of a tree: far below what an offset in a folder can say.
-const MAX_ENTRIES: u64 = 1 << 48;
 /// Tree flag: some inode has extended attributes.
 const FLAG_XATTRS: u32 = 1;
 
-/// The three kinds of page.
+/// The kinds of page, and the dictionaries that these are compressed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PageKind {
     /// Inodes, in the order of their numbers.
@@ -24,23 +22,31 @@ pub enum PageKind {
     Entries,
     /// File extents, in the order of (inode, offset).
     Extents,
+    /// Dictionaries, which pages name by their place in the table.
+    Dictionaries,
 }
 
 /// Where a page lies, and its first key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRef {
-    /// Its first inode number (of the folder, in a page of entries).
+    /// Its first inode number (of the folder, in a page of entries). Of a dictionary: its slot.
     pub key: u64,
     /// In a page of entries: its first name. Else empty.
     pub name: Vec<u8>,
     /// In a page of entries: how many come before it. Of extents: offset of its first one.
     pub before: u64,
+    /// How many rows it has; none in a dictionary.
+    pub rows: u32,
     /// 0 for this tree, else one more than a place among the other trees.
     pub tree: u32,
     /// Offset from that tree's start.
     pub offset: u64,
     /// Length of the section in bytes.
     pub length: u32,
+    /// Length of its payload, inflated, in bytes.
+    pub inflated: u32,
+    /// 0 if it needs no dictionary, else one more than a place among the dictionaries.
+    pub dictionary: u32,
     /// Its envelope's checksum.
     pub checksum: u64,
 }
@@ -67,6 +73,8 @@ pub struct TreeFooter {
     pub entry_pages: PageTable,
     /// Pages of extents.
     pub extents: PageTable,
+    /// Dictionaries of pages.
+    pub dictionaries: PageTable,
 }
 
 impl TreeFooter {
@@ -82,9 +90,11 @@ impl TreeFooter {
         out.put_len(self.inodes.len());
         out.put_len(self.entry_pages.len());
         out.put_len(self.extents.len());
+        out.put_len(self.dictionaries.len());
+        out.put_u32(0); // reserved
         self.origins.iter().for_each(|origin| out.extend(origin));
         self.others.iter().for_each(|other| other.encode(&mut out));
-        for table in [&self.inodes, &self.entry_pages, &self.extents] {
+        for table in [&self.inodes, &self.entry_pages, &self.extents, &self.dictionaries] {
             put_table(&mut out, table);
         }
         seal(Section::Tree, &out, Some(LEVEL))
@@ -102,29 +112,47 @@ impl TreeFooter {
     fn parse(payload: &[u8]) -> Result<Self, Problem> {
         let mut cursor = Cursor::new(payload);
         let (next_inode, entries) = (cursor.u64()?, cursor.u64()?);
-        if entries > MAX_ENTRIES {
-            return Err(Problem::Limit("number of entries"));
-        }
         let flags = cursor.u32()?;
         if flags & !FLAG_XATTRS != 0 {
             return Err(Problem::Malformed("unknown tree flags"));
         }
         let (origin_count, other_count) = (cursor.count(ID_LEN)?, cursor.count(ObjectRef::LEN)?);
-        let counts = [cursor.count(8)?, cursor.count(8)?, cursor.count(8)?];
+        let counts = [cursor.count(8)?, cursor.count(8)?, cursor.count(8)?, cursor.count(8)?];
         if counts.iter().any(|count| *count > MAX_ITEMS) {
             return Err(Problem::Limit("number of pages"));
         }
+        cursor.u32()?;
         let origins = cursor.records(origin_count, ID_LEN)?.as_chunks().0.to_vec();
         let mut others = Vec::with_capacity(other_count);
         for _ in 0..other_count {
             others.push(ObjectRef::parse(&mut cursor)?);
         }
-        let inodes = parse_table(&mut cursor, counts[0], other_count, false)?;
-        let entry_pages = parse_table(&mut cursor, counts[1], other_count, true)?;
-        let extents = parse_table(&mut cursor, counts[2], other_count, false)?;
+        let mut table = |count, kind| {
+            let table = parse_table(&mut cursor, count)?;
+            check_table(&table, kind, other_count, counts[3])?;
+            Ok(table)
+        };
+        let inodes = table(counts[0], PageKind::Inodes)?;
+        let entry_pages = table(counts[1], PageKind::Entries)?;
+        let extents = table(counts[2], PageKind::Extents)?;
+        let dictionaries = table(counts[3], PageKind::Dictionaries)?;
         cursor.end()?;
+        let listed = entry_pages.last().map_or(0, |last| last.before + u64::from(last.rows));
+        if listed != entries {
+            return Err(Problem::Malformed("entries that no page has"));
+        }
         let has_xattrs = flags & FLAG_XATTRS != 0;
-        Ok(Self { next_inode, entries, has_xattrs, origins, others, inodes, entry_pages, extents })
+        Ok(Self {
+            next_inode,
+            entries,
+            has_xattrs,
+            origins,
+            others,
+            inodes,
+            entry_pages,
+            extents,
+            dictionaries,
+        })
     }
 
     /// The table of one kind of page.
@@ -134,6 +162,7 @@ impl TreeFooter {
             PageKind::Inodes => &self.inodes,
             PageKind::Entries => &self.entry_pages,
             PageKind::Extents => &self.extents,
+            PageKind::Dictionaries => &self.dictionaries,
         }
     }
 }
@@ -142,56 +171,87 @@ fn put_table(out: &mut Vec<u8>, table: &PageTable) {
     table.iter().for_each(|page| out.put_u64(page.checksum));
     out.put_delta_column(table.iter().map(|page| page.key));
     out.put_delta_column(table.iter().map(|page| page.before));
+    out.put_column(table.iter().map(|page| u64::from(page.rows)));
     out.put_column(table.iter().map(|page| u64::from(page.tree)));
     out.put_delta_column(table.iter().map(|page| page.offset));
     out.put_column(table.iter().map(|page| u64::from(page.length)));
+    out.put_column(table.iter().map(|page| u64::from(page.inflated)));
+    out.put_column(table.iter().map(|page| u64::from(page.dictionary)));
     out.put_column(table.iter().map(|page| page.name.len() as u64));
     table.iter().for_each(|page| out.extend(&page.name));
 }
 
-/// Reads a table of pages. Those of entries are `counted`: each has how many come before it.
-fn parse_table(
-    cursor: &mut Cursor<'_>,
-    count: usize,
-    others: usize,
-    counted: bool,
-) -> Result<PageTable, Problem> {
+fn parse_table(cursor: &mut Cursor<'_>, count: usize) -> Result<PageTable, Problem> {
     let mut checksums = Vec::with_capacity(count);
     for _ in 0..count {
         checksums.push(cursor.u64()?);
     }
     let keys = cursor.delta_column(count)?;
     let befores = cursor.delta_column(count)?;
+    let rows = cursor.column_u32(count)?;
     let trees = cursor.column_u32(count)?;
     let offsets = cursor.delta_column(count)?;
     let lengths = cursor.column_u32(count)?;
-    let name_lengths = cursor.column(count)?;
-    let mut table: PageTable = Vec::with_capacity(count);
-    for at in 0..count {
-        let name_len = usize::try_from(name_lengths[at]).unwrap_or(usize::MAX);
-        let too_long = lengths[at] as usize > MAX_PAGE + ENVELOPE_LEN;
-        if name_len > MAX_NAME || trees[at] as usize > others || too_long {
-            return Err(Problem::Malformed("a page that cannot be"));
-        }
-        let page = PageRef {
+    let inflated = cursor.column_u32(count)?;
+    let dictionaries = cursor.column_u32(count)?;
+    let name_lengths = cursor.column_u32(count)?;
+    let page = |at: usize| {
+        Ok(PageRef {
             key: keys[at],
-            name: cursor.take(name_len)?.to_vec(),
+            name: cursor.take(name_lengths[at] as usize)?.to_vec(),
             before: befores[at],
+            rows: rows[at],
             tree: trees[at],
             offset: offsets[at],
             length: lengths[at],
+            inflated: inflated[at],
+            dictionary: dictionaries[at],
             checksum: checksums[at],
+        })
+    };
+    (0..count).map(page).collect()
+}
+
+/// Checks that pages can be what they say, and come in order.
+fn check_table(
+    table: &PageTable,
+    kind: PageKind,
+    others: usize,
+    dictionaries: usize,
+) -> Result<(), Problem> {
+    let is_page = kind != PageKind::Dictionaries;
+    let longest = if is_page { MAX_PAGE } else { MAX_DICTIONARY };
+    let mut last: Option<&PageRef> = None;
+    for (page, slot) in table.iter().zip(0u64..) {
+        let fits = page.inflated as usize <= longest
+            && page.length as usize <= longest + ENVELOPE_LEN
+            && page.rows as usize <= MAX_PAGE_ROWS
+            && page.name.len() <= MAX_NAME;
+        let leads = page.tree as usize <= others && page.dictionary as usize <= dictionaries;
+        // A dictionary needs none: so reading a page never takes more than two steps.
+        let of_kind = match is_page {
+            true => page.rows > 0,
+            false => page.rows == 0 && page.dictionary == 0 && page.key == slot,
         };
-        let after = |last: &PageRef| {
-            let key = (last.key, &last.name, last.before);
-            key < (page.key, &page.name, page.before) && (!counted || last.before < page.before)
+        if !fits || !leads || !of_kind {
+            return Err(Problem::Malformed("a page that cannot be"));
+        }
+        let order = |page: &PageRef| (page.key, page.name.clone(), page.before);
+        let follows = match (last, kind) {
+            (None, PageKind::Entries) => page.before == 0,
+            (None, _) => true,
+            (Some(last), PageKind::Entries) => {
+                let after = last.before.checked_add(u64::from(last.rows));
+                order(last) < order(page) && after == Some(page.before)
+            }
+            (Some(last), _) => order(last) < order(page),
         };
-        if !table.last().map_or(!counted || page.before == 0, after) {
+        if !follows {
             return Err(Problem::Malformed("pages out of order"));
         }
-        table.push(page);
+        last = Some(page);
     }
-    Ok(table)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -200,13 +260,16 @@ mod tests {
 
     #[test]
     fn a_footer_round_trips_and_keeps_order() {
-        let page = |key, name: &[u8], before| PageRef {
+        let page = |key, name: &[u8], before, rows| PageRef {
             key,
             name: name.to_vec(),
             before,
+            rows,
             tree: 1,
             offset: 10 * key,
             length: 9,
+            inflated: 90,
+            dictionary: u32::from(rows > 0),
             checksum: u64::MAX - key,
         };
         let footer = TreeFooter {
@@ -215,9 +278,10 @@ mod tests {
             has_xattrs: true,
             origins: vec![[1; 32]],
             others: vec![ObjectRef { id: [2; 32], length: 3, checksum: 4 }],
-            inodes: vec![page(1, b"", 0)],
-            entry_pages: vec![page(1, b"a", 0), page(1, b"b", 5), page(3, b"", 9)],
+            inodes: vec![page(1, b"", 0, 11)],
+            entry_pages: vec![page(1, b"a", 0, 5), page(1, b"b", 5, 4), page(3, b"", 9, 2)],
             extents: vec![],
+            dictionaries: vec![page(0, b"", 0, 0)],
         };
         assert_eq!(TreeFooter::decode(&footer.encode().0).unwrap(), footer);
         // An offset in a folder counts entries: it must start at none, and never lead back.
@@ -226,6 +290,13 @@ mod tests {
             back.entry_pages[at].before = before;
             assert!(TreeFooter::decode(&back.encode().0).is_err(), "{at} {before}");
         }
+        let mut more = footer.clone();
+        more.entries += 1;
+        assert!(TreeFooter::decode(&more.encode().0).is_err());
+        // A dictionary that needs a dictionary would never end.
+        let mut deep = footer.clone();
+        deep.dictionaries[0].dictionary = 1;
+        assert!(TreeFooter::decode(&deep.encode().0).is_err());
         let mut swapped = footer;
         swapped.entry_pages.swap(0, 2);
         assert!(TreeFooter::decode(&swapped.encode().0).is_err());

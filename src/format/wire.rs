@@ -113,7 +113,8 @@ pub(super) fn zigzag(difference: u64) -> u64 {
     ((signed << 1) ^ (signed >> 63)).cast_unsigned()
 }
 
-fn unzigzag(value: u64) -> u64 {
+/// Undoes [`zigzag`].
+pub(super) fn unzigzag(value: u64) -> u64 {
     (value >> 1) ^ (value & 1).wrapping_neg()
 }
 

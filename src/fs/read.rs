@@ -108,7 +108,7 @@ impl ArchiveFs {
         let want = usize::try_from(end.saturating_sub(offset)).unwrap_or(0);
         let mut gather = Gather::new(want);
         let mut at = offset;
-        let read = self.store.tree().extents(ino, offset, |extent| {
+        let read = self.store.tree().extents(ino, attr.size, offset, |extent| {
             if at >= end || extent.offset > at {
                 return Ok(false);
             }
@@ -193,7 +193,7 @@ impl ArchiveFs {
         }
         let mut at = offset;
         let mut found = None;
-        let sought = self.store.tree().extents(ino, offset, |extent| {
+        let sought = self.store.tree().extents(ino, attr.size, offset, |extent| {
             if at >= attr.size || extent.offset > at {
                 return Ok(false);
             }

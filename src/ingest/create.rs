@@ -29,8 +29,6 @@ use crate::tree;
 const JOB_BYTES: u64 = 4 << 20;
 /// Most files of a job.
 const JOB_FILES: usize = 512;
-/// Bytes of a block hash that are kept. Half of BLAKE3: no two blocks share these by chance.
-const HASH_LEN: u8 = 16;
 /// From this level on, small is worth more than quick to read.
 const SMALL_LEVEL: u8 = 8;
 /// Bytes of new blocks within which those of versions are put side by side: a larger window makes
@@ -54,6 +52,9 @@ pub struct CreateOptions {
     pub cutting: Cutting,
     /// Which hash names blocks.
     pub hash: BlockHash,
+    /// Bytes of each hash that are kept, 8 to 16. Half of BLAKE3 names a block for all time; 8 do
+    /// to tell whether it is what it was, where nothing is added any more.
+    pub hash_len: u8,
     /// How frames are compressed.
     pub codec: Codec,
     /// How hard.
@@ -81,6 +82,7 @@ impl Default for CreateOptions {
         Self {
             cutting: Cutting { min: 2048, average: 8192, max: 65_536 },
             hash: BlockHash::Blake3,
+            hash_len: 16,
             codec: Codec::Zstd,
             level: Level::default(),
             seek: None,
@@ -184,7 +186,7 @@ pub fn create(
 fn packing(options: &CreateOptions, versions: bool) -> Packing {
     Packing {
         cutter: Cutter { cutting: options.cutting, hash: options.hash },
-        hash_len: usize::from(HASH_LEN),
+        hash_len: usize::from(options.hash_len),
         codec: options.codec,
         level: options.level,
         frame_size: options.frame_size(versions),
@@ -329,7 +331,7 @@ fn config(options: &CreateOptions, root: &Id) -> Config {
         incompatible: Vec::new(),
         compatible: Vec::new(),
         hash: options.hash,
-        hash_len: HASH_LEN,
+        hash_len: options.hash_len,
         cutting: options.cutting,
     }
 }

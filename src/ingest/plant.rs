@@ -138,10 +138,11 @@ pub fn plant(catalog: &Catalog, origin: Option<Id>, level: i32) -> (Vec<u8>, Obj
 
 fn write_extents(writer: &mut TreeWriter, inode: u64, stretches: &[Stretch]) {
     let mut offset = 0;
-    for stretch in stretches {
+    for (stretch, left) in stretches.iter().zip((0..stretches.len()).rev()) {
         let Stretch { bytes, first, count } = *stretch;
+        let bytes = if left == 0 { Extent::REST } else { bytes };
         let origin = u32::from(count > 0);
         writer.extent(Extent { inode, offset, bytes, origin, first, count });
-        offset += bytes;
+        offset += stretch.bytes;
     }
 }

@@ -1,12 +1,13 @@
 //! The frozen tree of a root: inodes, directory entries and extents, decoded page by page.
 
+mod dictionary;
 mod reader;
 mod writer;
 
 pub use reader::{Found, Tree, TreeError};
 pub use writer::TreeWriter;
 
-use crate::format::{Id, hex};
+use crate::format::{Id, PageKind, Section, hex};
 
 /// Number of the root folder.
 pub const ROOT: u64 = 1;
@@ -15,4 +16,14 @@ pub const ROOT: u64 = 1;
 #[must_use]
 pub fn key(id: &Id) -> String {
     format!("trees/{}", hex(id))
+}
+
+/// The section that a page of that kind is.
+fn section(kind: PageKind) -> Section {
+    match kind {
+        PageKind::Inodes => Section::Inodes,
+        PageKind::Entries => Section::Entries,
+        PageKind::Extents => Section::Extents,
+        PageKind::Dictionaries => Section::Dictionary,
+    }
 }

@@ -1,20 +1,19 @@
 //! Reads a tree: finds the page that holds what is asked for, decodes it once, keeps it a while.
 
+use std::mem::size_of;
 use std::sync::Arc;
 
+use super::section;
 use crate::cache::Cache;
 use crate::format::{
-    EntryPage, Extent, ExtentPage, FormatError, Inode, InodePage, Kind, ObjectRef, PageKind,
-    PageRef, Problem, Section, TAIL_LEN, TreeFooter, check, read_tail,
+    Dictionary, Entry, EntryPage, Extent, ExtentPage, FormatError, Inode, InodePage, Kind,
+    ObjectRef, PageKind, PageRef, Problem, Section, TAIL_LEN, TreeFooter, check, inflated_len,
+    read_tail,
 };
 use crate::storage::{Storage, StorageError};
 
 /// Bytes of decoded pages that are kept.
 const PAGE_BUDGET: u64 = 64 << 20;
-/// What a decoded page is taken to weigh, for each byte that it takes encoded.
-const DECODED: u64 = 12;
-/// What it is taken to weigh at least: its rows, however well they compress.
-const LEAST: u64 = 128 * 1024;
 
 /// Why a tree, or a page of it, could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -37,6 +36,29 @@ enum Page {
     Inodes(InodePage),
     Entries(EntryPage),
     Extents(ExtentPage),
+    Dictionary(Dictionary),
+}
+
+impl Page {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Inodes(page) => page.inodes.len(),
+            Self::Entries(page) => page.entries.len(),
+            Self::Extents(page) => page.extents.len(),
+            Self::Dictionary(_) => 0,
+        }
+    }
+}
+
+/// What a page takes in memory, decoded: its rows, and what they have of any length.
+fn weight(kind: PageKind, page: &PageRef) -> u64 {
+    let row = match kind {
+        PageKind::Inodes => size_of::<Inode>(),
+        PageKind::Entries => size_of::<Entry>(),
+        PageKind::Extents => size_of::<Extent>(),
+        PageKind::Dictionaries => 0,
+    };
+    u64::from(page.rows) * row as u64 + u64::from(page.inflated)
 }
 
 /// An entry that was found in a folder.
@@ -94,40 +116,25 @@ impl Tree {
         let page = self.footer.table(kind).get(at).ok_or_else(absent)?;
         let slot = u32::try_from(at).map_err(|_| absent())?;
         let lost = || self.format(Problem::Malformed("a reader failed").of(section));
-        let weight = (u64::from(page.length) * DECODED).max(LEAST);
-        self.pages.get((kind, slot), weight, lost, || self.load(kind, page, self.rows(kind, at)))
+        self.pages.get((kind, slot), weight(kind, page), lost, || self.load(kind, page))
     }
 
-    /// How many entries a page of entries must have: so that an offset never leads back.
-    fn rows(&self, kind: PageKind, at: usize) -> u64 {
-        let table = self.footer.table(kind);
-        let after = table.get(at + 1).map_or(self.footer.entries, |next| next.before);
-        after.saturating_sub(table[at].before)
-    }
-
-    fn load(&self, kind: PageKind, page: &PageRef, rows: u64) -> Result<Page, TreeError> {
+    fn load(&self, kind: PageKind, page: &PageRef) -> Result<Page, TreeError> {
+        let dictionary = match (page.dictionary as usize).checked_sub(1) {
+            None => None,
+            Some(slot) => Some(self.page(PageKind::Dictionaries, slot)?),
+        };
+        let dictionary = match dictionary.as_deref() {
+            Some(Page::Dictionary(dictionary)) => dictionary.0.as_slice(),
+            _ => &[],
+        };
         let key = match (page.tree as usize).checked_sub(1) {
             None => self.key.clone(),
             Some(other) => super::key(&self.footer.others[other].id),
         };
         let format = |source| TreeError::Format { object: self.storage.locate(&key), source };
         let bytes = self.storage.get_range(&key, page.offset, page.length as usize)?;
-        if check(section(kind), &bytes).map_err(format)? != page.checksum {
-            return Err(format(Problem::Checksum.of(section(kind))));
-        }
-        match kind {
-            PageKind::Inodes => InodePage::decode(&bytes).map(Page::Inodes),
-            PageKind::Entries => {
-                EntryPage::decode(&bytes).and_then(|page| match page.entries.len() as u64 == rows {
-                    true => Ok(Page::Entries(page)),
-                    false => {
-                        Err(Problem::Malformed("not as many as its tree says").of(section(kind)))
-                    }
-                })
-            }
-            PageKind::Extents => ExtentPage::decode(&bytes).map(Page::Extents),
-        }
-        .map_err(format)
+        decode(kind, page, &bytes, dictionary).map_err(format)
     }
 
     /// Calls `with` with an inode and its page, if there is such an inode.
@@ -205,19 +212,21 @@ impl Tree {
         Ok(())
     }
 
-    /// Calls `each` with the extents of a file, from the one that holds byte `offset` on, until
-    /// it returns false.
+    /// Calls `each` with the extents of a file of `size` bytes, from the one that holds byte
+    /// `offset` on, until it returns false.
     ///
     /// # Errors
     /// If a page cannot be read, or what `each` fails with.
     pub fn extents<E: From<TreeError>>(
         &self,
         inode: u64,
+        size: u64,
         offset: u64,
         mut each: impl FnMut(&Extent) -> Result<bool, E>,
     ) -> Result<(), E> {
         let table = &self.footer.extents;
         let first = table.partition_point(|page| (page.key, page.before) <= (inode, offset));
+        let mut from = offset;
         for (at, listed) in table.iter().enumerate().skip(first.saturating_sub(1)) {
             if listed.key > inode {
                 break;
@@ -228,8 +237,13 @@ impl Tree {
                 .extents
                 .partition_point(|extent| (extent.inode, extent.end()) <= (inode, offset));
             for extent in &page.extents[row..] {
-                if extent.inode != inode || !each(extent)? {
-                    return Ok(());
+                // Each must go on where the last one ended, also from page to page.
+                let follows = |extent: &Extent| {
+                    extent.inode == inode && extent.offset <= from && from < extent.end()
+                };
+                match extent.within(size).filter(follows) {
+                    Some(extent) if each(&extent)? => from = extent.end(),
+                    _ => return Ok(()),
                 }
             }
         }
@@ -237,10 +251,29 @@ impl Tree {
     }
 }
 
-fn section(kind: PageKind) -> Section {
-    match kind {
-        PageKind::Inodes => Section::Inodes,
-        PageKind::Entries => Section::Entries,
-        PageKind::Extents => Section::Extents,
+/// Decodes a page, which must be what its tree says.
+fn decode(
+    kind: PageKind,
+    listed: &PageRef,
+    bytes: &[u8],
+    dictionary: &[u8],
+) -> Result<Page, FormatError> {
+    let section = section(kind);
+    if check(section, bytes)? != listed.checksum {
+        return Err(Problem::Checksum.of(section));
+    }
+    if inflated_len(bytes) != Some(u64::from(listed.inflated)) {
+        return Err(Problem::Malformed("not as long as its tree says").of(section));
+    }
+    let page = match kind {
+        PageKind::Inodes => Page::Inodes(InodePage::decode(bytes, dictionary)?),
+        PageKind::Entries => Page::Entries(EntryPage::decode(bytes, dictionary)?),
+        PageKind::Extents => Page::Extents(ExtentPage::decode(bytes, dictionary)?),
+        PageKind::Dictionaries => Page::Dictionary(Dictionary::decode(bytes)?),
+    };
+    // A list's offsets count entries, and the cache counts rows.
+    match page.rows() == listed.rows as usize {
+        true => Ok(page),
+        false => Err(Problem::Malformed("not as many as its tree says").of(section)),
     }
 }

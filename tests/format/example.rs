@@ -140,7 +140,7 @@ fn pages() -> [Vec<u8>; 3] {
     let mut entries = EntryPage::default();
     entries.push(1, b"hello", 2, Kind::File);
     entries.push(1, b"help", 3, Kind::Symlink);
-    let run = Extent { inode: 2, offset: 0, bytes: 15, origin: 1, first: 0, count: 1 };
+    let run = Extent { inode: 2, offset: 0, bytes: Extent::REST, origin: 1, first: 0, count: 1 };
     let extents = ExtentPage { extents: vec![run] };
     [
         plain(Section::Inodes, &inodes.encode(3).0).0,
@@ -151,15 +151,18 @@ fn pages() -> [Vec<u8>; 3] {
 
 fn tree_footer(origin: Id, pages: &[Vec<u8>; 3]) -> (Vec<u8>, u64) {
     let mut offset = 0;
-    let mut page = |at: usize, section, key, name: &[u8]| {
+    let mut page = |at: usize, section, key, name: &[u8], rows| {
         let bytes = &pages[at];
         let page = PageRef {
             key,
             name: name.to_vec(),
             before: 0,
+            rows,
             tree: 0,
             offset,
             length: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            inflated: u32::try_from(bytes.len() - ENVELOPE_LEN).unwrap_or(u32::MAX),
+            dictionary: 0,
             checksum: packfs::format::check(section, bytes).unwrap_or_default(),
         };
         offset += bytes.len() as u64;
@@ -171,9 +174,10 @@ fn tree_footer(origin: Id, pages: &[Vec<u8>; 3]) -> (Vec<u8>, u64) {
         has_xattrs: true,
         origins: vec![origin],
         others: vec![],
-        inodes: vec![page(0, Section::Inodes, 1, b"")],
-        entry_pages: vec![page(1, Section::Entries, 1, b"hello")],
-        extents: vec![page(2, Section::Extents, 2, b"")],
+        inodes: vec![page(0, Section::Inodes, 1, b"", 3)],
+        entry_pages: vec![page(1, Section::Entries, 1, b"hello", 2)],
+        extents: vec![page(2, Section::Extents, 2, b"", 1)],
+        dictionaries: vec![],
     };
     plain(Section::Tree, &footer.encode().0)
 }

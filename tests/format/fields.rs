@@ -15,9 +15,9 @@ pub fn fields(piece: &str, bytes: &[u8], object_len: u64) -> Result<Lines, Forma
         "image-head" => vec![format!("checksum = {:#018x}", check(Section::ImageHead, bytes)?)],
         "pack-footer" => pack_footer(&PackFooter::decode(bytes, u64::MAX)?),
         "index" => index(&Segment::open(bytes)?),
-        "inodes" => inodes(&InodePage::decode(bytes)?),
-        "entries" => entries(&EntryPage::decode(bytes)?),
-        "extents" => extents(&ExtentPage::decode(bytes)?),
+        "inodes" => inodes(&InodePage::decode(bytes, b"")?),
+        "entries" => entries(&EntryPage::decode(bytes, b"")?),
+        "extents" => extents(&ExtentPage::decode(bytes, b"")?),
         "tree" => tree(&TreeFooter::decode(bytes)?),
         "root" => root(&Root::decode(bytes)?),
         "contents" => contents(&Contents::decode(bytes, object_len)?),
@@ -161,9 +161,17 @@ fn table(name: &str, table: &PageTable) -> Lines {
     let line = |page: &packfs::format::PageRef| {
         let page_name = String::from_utf8_lossy(&page.name);
         format!(
-            "{name} = key {}, name {page_name:?}, before {}, tree {}, offset {}, length {}, \
-             checksum {:#018x}",
-            page.key, page.before, page.tree, page.offset, page.length, page.checksum
+            "{name} = key {}, name {page_name:?}, before {}, rows {}, tree {}, offset {}, \
+             length {}, inflated {}, dictionary {}, checksum {:#018x}",
+            page.key,
+            page.before,
+            page.rows,
+            page.tree,
+            page.offset,
+            page.length,
+            page.inflated,
+            page.dictionary,
+            page.checksum
         )
     };
     table.iter().map(line).collect()
@@ -180,6 +188,7 @@ fn tree(footer: &TreeFooter) -> Lines {
     lines.extend(table("inodes", &footer.inodes));
     lines.extend(table("entry page", &footer.entry_pages));
     lines.extend(table("extents", &footer.extents));
+    lines.extend(table("dictionary", &footer.dictionaries));
     lines
 }
 

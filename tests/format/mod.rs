@@ -42,11 +42,11 @@ fn the_worked_example_encodes_to_itself() {
     assert_eq!(footer.encode(), bytes("pack-footer"));
     let root = Root::decode(&bytes("root")).unwrap();
     assert_eq!(root.encode(), bytes("root"));
-    let page = InodePage::decode(&bytes("inodes")).unwrap();
+    let page = InodePage::decode(&bytes("inodes"), b"").unwrap();
     assert_eq!(plain(Section::Inodes, &page.encode(3).0), bytes("inodes"));
-    let page = EntryPage::decode(&bytes("entries")).unwrap();
+    let page = EntryPage::decode(&bytes("entries"), b"").unwrap();
     assert_eq!(plain(Section::Entries, &page.encode(3).0), bytes("entries"));
-    let page = ExtentPage::decode(&bytes("extents")).unwrap();
+    let page = ExtentPage::decode(&bytes("extents"), b"").unwrap();
     assert_eq!(plain(Section::Extents, &page.encode(3).0), bytes("extents"));
     let tree = TreeFooter::decode(&bytes("tree")).unwrap();
     assert_eq!(plain(Section::Tree, &tree.encode().0), bytes("tree"));
@@ -70,6 +70,7 @@ fn the_limits_are_those_of_the_code() {
         ("MAX_PACK", format::MAX_PACK),
         ("MAX_PAGE", format::MAX_PAGE as u64),
         ("MAX_PAGE_ROWS", format::MAX_PAGE_ROWS as u64),
+        ("MAX_DICTIONARY", format::MAX_DICTIONARY as u64),
         ("MAX_TABLE", format::MAX_TABLE as u64),
         ("MAX_SMALL_TABLE", format::MAX_SMALL_TABLE as u64),
         ("MAX_ITEMS", format::MAX_ITEMS as u64),
@@ -99,6 +100,7 @@ fn the_magics_are_those_of_the_code() {
         Section::Inodes,
         Section::Entries,
         Section::Extents,
+        Section::Dictionary,
         Section::Tree,
         Section::Root,
         Section::ImageHead,

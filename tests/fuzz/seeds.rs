@@ -4,9 +4,9 @@
 use std::fs;
 
 use packfs::format::{
-    BlockHash, Codec, Contents, ENVELOPE_LEN, EntryPage, Extent, ExtentPage, FrameRecord,
-    IndexBuilder, Inode, InodePage, Kind, Member, ObjectRef, PackFooter, PageRef, Range, Root,
-    Section, Time, Totals, TreeFooter, open,
+    BlockHash, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
+    FrameRecord, IndexBuilder, Inode, InodePage, Kind, Member, ObjectRef, PackFooter, PageRef,
+    Range, Root, Section, Time, Totals, TreeFooter, open,
 };
 
 use super::folder;
@@ -33,6 +33,12 @@ fn write() {
         put_section(target, section, "full", &full(section));
         put("envelope", &format!("{target}-full"), &full(section));
     }
+    let page = inodes().payload();
+    put_section("dictionary", Section::Dictionary, "full", &Dictionary(page.clone()).encode(19).0);
+    let length = u8::try_from(page.len().div_ceil(8)).unwrap();
+    let mut dictionary = page.clone();
+    dictionary.resize(usize::from(length) * 8, 0);
+    put("dictionary", "page", &[&[length][..], &dictionary, &page].concat());
     put("envelope", "pack-head", example.get("pack-head"));
     let config = example.get("config");
     let sealed = config.windows(8).position(|at| at == b"\n[seal]\n").unwrap();
@@ -177,21 +183,24 @@ fn extents() -> ExtentPage {
     ExtentPage {
         extents: vec![
             extent(5, 10, 20, 1, 100, 2),
-            extent(5, 30, 1 << 45, 0, 0, 0),
-            extent(6, 0, 1, 2, 102, 1),
+            extent(5, 30, Extent::REST, 0, 0, 0),
+            extent(6, 0, Extent::REST, 2, 102, 1),
             extent(9, 0, 700, 1, 3, 7),
         ],
     }
 }
 
 fn tree() -> TreeFooter {
-    let page = |key, name: &[u8], before, tree| PageRef {
+    let page = |key, name: &[u8], before, rows, tree| PageRef {
         key,
         name: name.to_vec(),
         before,
+        rows,
         tree,
         offset: 10 * key,
         length: 9,
+        inflated: 90,
+        dictionary: if rows > 0 { tree } else { 0 },
         checksum: u64::MAX - key,
     };
     TreeFooter {
@@ -200,9 +209,10 @@ fn tree() -> TreeFooter {
         has_xattrs: true,
         origins: vec![[1; 32], [2; 32]],
         others: vec![ObjectRef { id: [2; 32], length: 3, checksum: 4 }],
-        inodes: vec![page(1, b"", 0, 0), page(9, b"", 0, 1)],
-        entry_pages: vec![page(1, b"a", 0, 0), page(1, b"b", 5, 1), page(3, b"c", 9, 0)],
-        extents: vec![page(2, b"", 0, 0), page(2, b"", 500, 0)],
+        inodes: vec![page(1, b"", 0, 8, 0), page(9, b"", 0, 3, 1)],
+        entry_pages: vec![page(1, b"a", 0, 5, 0), page(1, b"b", 5, 4, 1), page(3, b"c", 9, 2, 0)],
+        extents: vec![page(2, b"", 0, 50, 0), page(2, b"", 500, 1, 0)],
+        dictionaries: vec![page(0, b"", 0, 0, 1)],
     }
 }
 

@@ -137,6 +137,7 @@ fn sections(key: &str, object: &[u8], add: &mut impl FnMut(&'static str, Range<u
                 ("page of inodes", &tables.inodes),
                 ("page of entries", &tables.entry_pages),
                 ("page of extents", &tables.extents),
+                ("dictionary of pages", &tables.dictionaries),
             ];
             for (kind, table) in kinds {
                 for page in table {
