@@ -4,13 +4,15 @@ use super::dictionary::dictionary;
 use super::section;
 use crate::format::{
     Dictionary, EntryPage, Extent, ExtentPage, Id, Inode, InodePage, Kind, ObjectRef, PageKind,
-    PageRef, PageTable, Sealer, TreeFooter, XattrSet, tail,
+    PageRef, PageTable, Sealer, Section, TreeFooter, XattrSet, tail,
 };
 
 /// Rows of a page of inodes or entries.
 const PAGE_ROWS: usize = 2048;
 /// Rows of a page of extents, which are narrower.
 const EXTENT_ROWS: usize = 4096;
+/// Pages that are compressed with and without a dictionary, to see whether it pays.
+const TRIED: usize = 8;
 /// A page is cut once its symlink targets, attributes or names come to so many bytes.
 const PAGE_BYTES: usize = 256 * 1024;
 
@@ -169,36 +171,49 @@ fn put_pages(
     level: i32,
 ) {
     let payloads: Vec<&[u8]> = pages.iter().map(|page| page.payload.as_slice()).collect();
-    let seal_all = |dictionary: &[u8]| -> Vec<Sealed> {
-        let mut sealer = Sealer::new(level, dictionary);
-        payloads.iter().map(|payload| sealer.seal(section(kind), payload)).collect()
-    };
-    let length = |pages: &[Sealed]| pages.iter().map(|(bytes, _)| bytes.len()).sum::<usize>();
-    let mut sealed = seal_all(&[]);
     let shared = Dictionary(dictionary(&payloads));
+    let stored = shared.encode(level);
+    let mut sealer = Sealer::new(level, &[]);
     let mut slot = 0;
-    if !shared.0.is_empty() {
-        let (with, stored) = (seal_all(&shared.0), shared.encode(level));
-        if length(&with) + stored.0.len() < length(&sealed) {
-            sealed = with;
-            let key = footer.dictionaries.len() as u64;
-            let name = Vec::new();
-            let page = Page { key, name, before: 0, rows: 0, payload: shared.0 };
-            footer.dictionaries.push(put_page(out, page, stored, 0));
-            slot = u32::try_from(footer.dictionaries.len()).unwrap_or(u32::MAX);
-        }
+    if pays(&payloads, &shared.0, stored.0.len(), section(kind), level) {
+        sealer = Sealer::new(level, &shared.0);
+        let key = footer.dictionaries.len() as u64;
+        let page = Page { key, name: Vec::new(), before: 0, rows: 0, payload: shared.0 };
+        footer.dictionaries.push(put_page(out, page, stored, 0));
+        slot = u32::try_from(footer.dictionaries.len()).unwrap_or(u32::MAX);
     }
-    let table: PageTable = pages
-        .into_iter()
-        .zip(sealed)
-        .map(|(page, sealed)| put_page(out, page, sealed, slot))
-        .collect();
+    let mut put = |page: Page| {
+        let sealed = sealer.seal(section(kind), &page.payload);
+        put_page(out, page, sealed, slot)
+    };
+    let table: PageTable = pages.into_iter().map(&mut put).collect();
     match kind {
         PageKind::Inodes => footer.inodes = table,
         PageKind::Entries => footer.entry_pages = table,
         PageKind::Extents => footer.extents = table,
         PageKind::Dictionaries => footer.dictionaries = table,
     }
+}
+
+/// Whether pages with a dictionary, and the dictionary, are shorter than pages without: as told by
+/// a few of the pages, since compressing is most of the work.
+fn pays(
+    payloads: &[&[u8]],
+    dictionary: &[u8],
+    stored: usize,
+    section: Section,
+    level: i32,
+) -> bool {
+    if dictionary.is_empty() {
+        return false;
+    }
+    let step = payloads.len().div_ceil(TRIED);
+    let length = |dictionary: &[u8]| -> usize {
+        let mut sealer = Sealer::new(level, dictionary);
+        let tried = payloads.iter().step_by(step);
+        tried.map(|payload| sealer.seal(section, payload).0.len()).sum()
+    };
+    length(dictionary) * step + stored < length(&[]) * step
 }
 
 fn put_page(out: &mut Vec<u8>, page: Page, sealed: Sealed, dictionary: u32) -> PageRef {
