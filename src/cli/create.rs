@@ -49,6 +49,9 @@ pub(super) struct CreateArgs {
     /// Hash that names blocks: xxh3-128 is for data that nobody crafts
     #[arg(long, value_enum, default_value_t = HashArg::Blake3)]
     hash: HashArg,
+    /// Bytes of each hash that are kept; 8 in an image, which nothing is added to, 16 in a store
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(8..=16))]
+    hash_length: Option<u8>,
     /// Average length of a block, 1K to 32K
     #[arg(long, value_name = "SIZE", default_value = "8K", value_parser = size::parse)]
     block_size: u64,
@@ -117,9 +120,9 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     }
     catch_interrupts();
     let draft = Draft::new(&args.dest, args.force)?;
-    if draft.is_image() {
-        options.hash_len = IMAGE_HASH_LEN;
-    } else {
+    let default = if draft.is_image() { IMAGE_HASH_LEN } else { options.hash_len };
+    options.hash_len = args.hash_length.unwrap_or(default);
+    if !draft.is_image() {
         options.store_id = Some(random_id());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         options.created = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(0));

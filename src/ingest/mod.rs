@@ -1,5 +1,6 @@
-//! The parallel build: scan → order → drop known files → cut → drop known blocks → gather what is alike → fill packs →
-//! compress → write. [`create()`] is the verb; [`pipeline`] says how its threads hand over.
+//! The parallel build: scan → order → drop known files → cut → drop known blocks → gather what is
+//! alike → fill packs → compress → write. [`create()`] is the verb; [`pipeline`] says how its
+//! threads hand over.
 
 mod catalog;
 mod create;

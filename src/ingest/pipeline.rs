@@ -1,7 +1,8 @@
 //! The threads of a build, and how they hand over.
 //!
 //! ```text
-//! jobs ─→ readers (read, cut, hash) ─→ filler (dedup, window, frames) ─→ compressors ─→ writer (packs)
+//! jobs ─→ readers ─────────→ filler ─────────────────→ compressors ─→ writer
+//!         (read, cut, hash)  (dedup, window, frames)                  (packs)
 //! ```
 //!
 //! Each hand-over keeps the order of the source however threads race, so that the same source

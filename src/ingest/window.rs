@@ -180,8 +180,9 @@ fn sample(data: &[u8], samples: &mut Vec<u32>) {
     let mut hash = 0u64;
     for byte in data {
         hash = (hash << 1).wrapping_add(GEAR[*byte as usize]);
-        if (hash >> 40) % SAMPLED == 0 {
-            samples.push((hash >> 20 & u64::from(u32::MAX)) as u32);
+        if (hash >> 40).is_multiple_of(SAMPLED) {
+            let [_, _, low, a, b, c, ..] = hash.to_le_bytes();
+            samples.push(u32::from_le_bytes([low, a, b, c]));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How hard frames are compressed.
 
-use zstd::zstd_safe::{CParameter, Strategy};
+use zstd::zstd_safe::{CParameter, ParamSwitch, Strategy};
 
 /// How hard frames are compressed: 1 is fast, 9 is small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,10 @@ const fn row(strategy: Strategy, logs: [u32; 3], min_match: u32, target: u32) ->
 const PLAIN: [Parameters; 9] = [
     row(Strategy::ZSTD_greedy, [19, 19, 3], 5, 0),
     row(Strategy::ZSTD_lazy, [19, 19, 4], 5, 0),
-    row(Strategy::ZSTD_lazy2, [20, 21, 6], 5, 128),
+    row(Strategy::ZSTD_lazy2, [21, 21, 7], 4, 256),
     row(Strategy::ZSTD_btopt, [18, 20, 2], 5, 128),
     row(Strategy::ZSTD_btopt, [18, 20, 3], 5, 96),
-    row(Strategy::ZSTD_btopt, [18, 20, 4], 5, 80),
+    row(Strategy::ZSTD_btopt, [19, 20, 4], 4, 80),
     row(Strategy::ZSTD_btopt, [19, 21, 4], 5, 128),
     row(Strategy::ZSTD_btopt, [22, 23, 4], 5, 128),
     row(Strategy::ZSTD_btultra, [22, 24, 4], 4, 256),
@@ -60,7 +60,7 @@ impl Level {
     }
 
     /// What to set for a frame of `length` bytes; `dense`: of a source that is mostly known.
-    pub(super) fn parameters(self, length: usize, dense: bool) -> [CParameter; 7] {
+    pub(super) fn parameters(self, length: usize, dense: bool) -> [CParameter; 8] {
         let harder = DENSE.iter().rev().find(|(from, _)| dense && self.0 >= *from);
         let it = harder.map_or(PLAIN[usize::from(self.0) - 1], |(_, parameters)| *parameters);
         let window = usize::BITS - length.saturating_sub(1).leading_zeros();
@@ -72,6 +72,8 @@ impl Level {
             CParameter::SearchLog(it.search_log),
             CParameter::MinMatch(it.min_match),
             CParameter::TargetLength(it.target_length),
+            // By itself zstd does this for the slower strategies only; it takes hardly any time.
+            CParameter::UseBlockSplitter(ParamSwitch::Enable),
         ]
     }
 }
