@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -211,7 +211,13 @@ pub fn read_at(file: &File, room: &mut [u8], offset: u64) -> std::io::Result<usi
     Ok(done)
 }
 
-/// Copies the first part of a tree, in the order of names, until it has `bytes` in files.
+/// Copies the start of a file, of at most so many bytes; returns how many.
+fn copy_start(from: &Path, to: &Path, bytes: u64) -> std::io::Result<u64> {
+    std::io::copy(&mut File::open(from)?.take(bytes), &mut File::create(to)?)
+}
+
+/// Copies the first part of a tree, in the order of names, until it has `bytes` in files; of the
+/// last file only the start.
 pub fn copy_part(from: &Path, to: &Path, bytes: &mut u64) -> Result<(), Stop> {
     let broken = |error| Stop::broken(from.display(), error);
     fs::create_dir_all(to).map_err(broken)?;
@@ -226,8 +232,9 @@ pub fn copy_part(from: &Path, to: &Path, bytes: &mut u64) -> Result<(), Stop> {
         if meta.is_dir() {
             copy_part(&path, &copy, bytes)?;
         } else if meta.is_file() {
-            *bytes = bytes.saturating_sub(meta.size());
-            fs::copy(&path, &copy).map_err(broken)?;
+            let broken = |error| Stop::broken(path.display(), error);
+            *bytes -= copy_start(&path, &copy, *bytes).map_err(broken)?;
+            fs::set_permissions(&copy, meta.permissions()).map_err(broken)?;
         } else if meta.is_symlink() {
             let target = fs::read_link(&path).map_err(broken)?;
             std::os::unix::fs::symlink(target, &copy).map_err(broken)?;
