@@ -181,6 +181,8 @@ impl Field<'_> {
         for old in [&archive, &archive.with_extension("state")] {
             remove(old)?;
         }
+        // What others have yet to write is not to be waited for.
+        rustix::fs::sync();
         let build = into.get_or_insert_with(|| Build {
             wall: Vec::new(),
             cpu: Vec::new(),
