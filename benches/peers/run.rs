@@ -178,9 +178,7 @@ impl Field<'_> {
         if commands.is_empty() {
             return Ok(());
         }
-        for old in [&archive, &archive.with_extension("state")] {
-            remove(old)?;
-        }
+        remove_archive(&archive)?;
         // What others have yet to write is not to be waited for.
         rustix::fs::sync();
         let build = into.get_or_insert_with(|| Build {
@@ -201,7 +199,8 @@ impl Field<'_> {
                 Err(Stop::Failed(failure)) => {
                     self.say(peer, &format!("build: {failure}"));
                     build.failure = Some(failure);
-                    return Ok(());
+                    // On a full disk it would be in the others' way.
+                    return remove_archive(&archive);
                 }
                 Err(stop) => return Err(stop),
             }
@@ -376,6 +375,12 @@ fn no_archive(peer: &dyn Peer, results: &[PeerRun]) -> bool {
 
 fn not_run(why: &str) -> Failure {
     Failure::NotRun(why.to_owned())
+}
+
+/// Removes an archive, and what its peer keeps beside it.
+fn remove_archive(archive: &Path) -> Result<(), Stop> {
+    remove(archive)?;
+    remove(&archive.with_extension("state"))
 }
 
 /// Removes a file or a folder, if it is there.
