@@ -8,8 +8,10 @@ use std::time::Duration;
 use crate::process::{Stop, output};
 
 const DROP: &str = "/proc/sys/vm/drop_caches";
-/// How many bytes of an archive may stay in memory: what the kernel read ahead meanwhile.
+/// How many bytes of a file may stay in memory: what the kernel read ahead meanwhile.
 const LEFT: u64 = 1 << 20;
+/// Smaller files are not looked at.
+const SMALL: u64 = 64 << 10;
 
 /// Drops the kernel's caches of pages, names and inodes.
 ///
@@ -22,12 +24,21 @@ pub fn drop_caches() -> Result<(), Stop> {
     })
 }
 
-/// Makes sure that an archive, a file, is out of memory.
+/// Makes sure that an archive, a file or a folder of files, is out of memory.
 ///
 /// # Errors
 /// If more of it stayed than the kernel might have read ahead.
 pub fn check_cold(archive: &Path) -> Result<(), Stop> {
-    if !archive.is_file() {
+    let broken = |error| Stop::broken(archive.display(), error);
+    if archive.is_dir() {
+        for entry in fs::read_dir(archive).map_err(broken)? {
+            check_cold(&entry.map_err(broken)?.path())?;
+        }
+        return Ok(());
+    }
+    let length = archive.symlink_metadata().map_or(0, |meta| meta.len());
+    // Small files tell nothing that large ones do not.
+    if !archive.is_file() || length < SMALL {
         return Ok(());
     }
     let mut command = Command::new("fincore");
@@ -38,9 +49,9 @@ pub fn check_cold(archive: &Path) -> Result<(), Stop> {
     })?;
     let text = String::from_utf8_lossy(&text);
     match text.trim().parse::<u64>() {
-        Ok(bytes) if bytes <= LEFT => Ok(()),
+        Ok(bytes) if bytes <= LEFT.min(length / 2) => Ok(()),
         Ok(bytes) => Err(Stop::Broken(format!(
-            "{}: {bytes} bytes stayed in memory though caches were dropped",
+            "{}: {bytes} bytes stayed in memory though caches were dropped; is it on a disk?",
             archive.display()
         ))),
         Err(error) => Err(Stop::broken("fincore", error)),

@@ -3,6 +3,8 @@
 //! Peers take turns within each repetition, forwards and backwards by turns, so that what the
 //! machine does besides hits all of them alike.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -271,6 +273,7 @@ impl Field<'_> {
     ) -> Result<Vec<Result<Sample, Failure>>, Stop> {
         drop_caches()?;
         check_cold(archive)?;
+        self.check_source_cold()?;
         let dir = self.folder.join("mount");
         let limit = self.bench.plan.limit;
         let start = Instant::now();
@@ -306,6 +309,12 @@ impl Field<'_> {
             done.push(Err(failure));
         }
         Ok(done)
+    }
+
+    /// Makes sure of the source, by its largest file.
+    fn check_source_cold(&self) -> Result<(), Stop> {
+        let largest = self.tree.largest.as_deref().map(OsStr::from_bytes);
+        largest.map_or(Ok(()), |largest| check_cold(&self.tree.top.join(largest)))
     }
 
     fn archive(&self, peer: &dyn Peer) -> PathBuf {
