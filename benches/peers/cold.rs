@@ -10,6 +10,8 @@ use crate::process::{Stop, output};
 const DROP: &str = "/proc/sys/vm/drop_caches";
 /// How many bytes of a file may stay in memory: what the kernel read ahead meanwhile.
 const LEFT: u64 = 1 << 20;
+/// The programs of the workloads.
+const TOOLS: [&str; 3] = ["find", "ls", "tar"];
 /// Smaller files are not looked at.
 const SMALL: u64 = 64 << 10;
 
@@ -22,6 +24,17 @@ pub fn drop_caches() -> Result<(), Stop> {
     fs::write(DROP, "3").map_err(|error| {
         Stop::Broken(format!("{DROP}: {error}; cold figures need root and a kernel that obeys"))
     })
+}
+
+/// Runs the programs of the workloads on nothing: the time to read them is not a peer's.
+///
+/// # Errors
+/// If one of them is not there.
+pub fn warm_tools() -> Result<(), Stop> {
+    for tool in TOOLS {
+        output(Command::new(tool).arg("--version"), Duration::from_secs(60))?;
+    }
+    Ok(())
 }
 
 /// Makes sure that an archive, a file or a folder of files, is out of memory.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::cold::{check_cold, drop_caches};
+use crate::cold::{check_cold, drop_caches, warm_tools};
 use crate::mounted::Mounted;
 use crate::peer::{Peer, archive_bytes};
 use crate::process::{Stop, interrupted, output};
@@ -274,6 +274,7 @@ impl Field<'_> {
         drop_caches()?;
         check_cold(archive)?;
         self.check_source_cold()?;
+        warm_tools()?;
         let dir = self.folder.join("mount");
         let limit = self.bench.plan.limit;
         let start = Instant::now();
