@@ -80,8 +80,8 @@ fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// The first line that a program prints with a digit in it, on either of its outputs; `package` is
-/// what would bring the program.
+/// The first line that a program prints with a digit in it, on either of its outputs, best one that
+/// begins with its name; `package` is what would bring the program.
 fn version_of(program: &str, argument: &str, package: &str) -> Result<String, String> {
     let absent = || format!("{program} is not here; the package {package} brings it");
     let mut shell =
@@ -93,7 +93,9 @@ fn version_of(program: &str, argument: &str, package: &str) -> Result<String, St
         Err(stop) => return Err(crate::message(&stop)),
     };
     let text = String::from_utf8_lossy(&out);
-    let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit()));
+    let lines = || text.lines().filter(|line| line.contains(|c: char| c.is_ascii_digit()));
+    // Its own name comes first, unless there is help in front of it.
+    let line = lines().find(|line| line.starts_with(program)).or_else(|| lines().next());
     Ok(line.unwrap_or(program).trim().to_owned())
 }
 
