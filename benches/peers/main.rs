@@ -118,6 +118,7 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, Stop> {
     process::watch_signals().map_err(|error| Stop::broken("signals", error))?;
     let work = arguments.work.clone().unwrap_or_else(std::env::temp_dir);
     let work = work.canonicalize().map_err(|error| Stop::broken(work.display(), error))?;
+    check(arguments, &work)?;
     let start = Instant::now();
     let mut run = Run {
         started: date()?,
@@ -137,6 +138,28 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, Stop> {
         done?;
     }
     show(&run, arguments)
+}
+
+/// Finds before the run what would end it in vain.
+fn check(arguments: &Arguments, work: &Path) -> Result<(), Stop> {
+    for tree in &arguments.tree {
+        let broken = |error| Stop::broken(tree.display(), error);
+        let top = tree.canonicalize().map_err(broken)?;
+        std::fs::read_dir(&top).map_err(broken)?;
+        if work.starts_with(&top) {
+            let (tree, work) = (tree.display(), work.display());
+            let what = format!("{work}: archives would be made inside {tree}; choose another --work");
+            return Err(Stop::Broken(what));
+        }
+    }
+    let out = &arguments.out;
+    std::fs::create_dir_all(out)
+        .and_then(|()| tempfile::tempfile_in(out))
+        .map_err(|error| Stop::broken(out.display(), error))?;
+    match &arguments.gate {
+        Some(path) => gate::read(path).map(drop).map_err(|error| Stop::Broken(error.to_string())),
+        None => Ok(()),
+    }
 }
 
 fn plan(arguments: &Arguments) -> Plan {
