@@ -27,6 +27,7 @@ mod self_test;
 mod tree;
 mod workload;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -80,7 +81,8 @@ fn main() -> ExitCode {
         _ => bench(&Arguments::parse()),
     };
     done.unwrap_or_else(|stop| {
-        eprintln!("peers: {}", message(&stop));
+        // The terminal may be gone by now.
+        let _ = writeln!(std::io::stderr(), "peers: {}", message(&stop));
         match stop {
             Stop::Interrupted => ExitCode::from(130),
             _ => ExitCode::FAILURE,
@@ -201,7 +203,6 @@ fn peers(only: &[String]) -> Result<Vec<Box<dyn Peer>>, Stop> {
 /// Prints and writes what was found, and compares it with the gate.
 fn show(run: &Run, arguments: &Arguments) -> Result<ExitCode, Stop> {
     let broken = |error| Stop::broken("output", error);
-    report::table(run, &mut std::io::stdout().lock()).map_err(broken)?;
     let json = serde_json::to_vec_pretty(run).map_err(|e| Stop::broken("results.json", e))?;
     let html = report::html(run).map_err(|error| Stop::broken("report.html", error))?;
     let mut markdown = Vec::new();
@@ -212,6 +213,7 @@ fn show(run: &Run, arguments: &Arguments) -> Result<ExitCode, Stop> {
         .and_then(|()| std::fs::write(out.join("report.html"), html))
         .and_then(|()| std::fs::write(out.join("RESULTS.md"), markdown))
         .map_err(|error| Stop::broken(out.display(), error))?;
+    report::table(run, &mut std::io::stdout().lock()).map_err(broken)?;
     println!("\nresults.json, report.html and RESULTS.md are in {}", out.display());
     if run.interrupted {
         return Err(Stop::Interrupted);

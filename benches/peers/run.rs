@@ -4,6 +4,7 @@
 //! machine does besides hits all of them alike.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl Bench {
     /// Reads a tree, of a quick run a copy of its first part.
     fn source(&self, top: &Path, folder: &Path) -> Result<Tree, Stop> {
         if !self.plan.quiet {
-            eprintln!("reading {}", top.display());
+            say(format_args!("reading {}", top.display()));
         }
         let Some(mut part) = self.plan.part else {
             return Tree::read(top, self.plan.picks);
@@ -325,7 +326,7 @@ impl Field<'_> {
     /// Tells who watches what goes on.
     fn say(&self, peer: &dyn Peer, text: &str) {
         if !self.bench.plan.quiet {
-            eprintln!("{:<10} {:<11} {text}", self.tree.name, peer.name());
+            say(format_args!("{:<10} {:<11} {text}", self.tree.name, peer.name()));
         }
     }
 }
@@ -348,6 +349,11 @@ fn watched(
         driver_peak: after.map(|after| after.1),
         ..sample
     }))
+}
+
+/// Writes a line to a terminal that may be gone by now.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Adds a repetition to its cell.
