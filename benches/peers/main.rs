@@ -150,7 +150,8 @@ fn check(arguments: &Arguments, work: &Path) -> Result<(), Stop> {
         std::fs::read_dir(&top).map_err(broken)?;
         if work.starts_with(&top) {
             let (tree, work) = (tree.display(), work.display());
-            let what = format!("{work}: archives would be made inside {tree}; choose another --work");
+            let what =
+                format!("{work}: archives would be made inside {tree}; choose another --work");
             return Err(Stop::Broken(what));
         }
     }
