@@ -43,7 +43,7 @@ use run::{Bench, Plan};
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench --bench peers --")]
 struct Arguments {
-    /// A tree to measure on; once for each
+    /// A tree to measure on; once for each. Packages of Python in it may be imported
     #[arg(long, value_name = "DIR")]
     tree: Vec<PathBuf>,
     /// Only these peers, beside packfs itself
@@ -136,10 +136,11 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, Stop> {
     run.seconds = start.elapsed().as_secs_f64();
     run.interrupted = matches!(done, Err(Stop::Interrupted));
     drop(bench);
-    if !run.interrupted {
-        done?;
+    // What was measured before the run broke off is worth having, too.
+    match done {
+        Ok(()) | Err(Stop::Interrupted) => show(&run, arguments),
+        Err(broken) => show(&run, arguments).and(Err(broken)),
     }
-    show(&run, arguments)
 }
 
 /// Finds before the run what would end it in vain.

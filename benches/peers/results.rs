@@ -45,8 +45,10 @@ pub struct Machine {
 /// One tree.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TreeRun {
-    /// The last part of its path.
+    /// The last part of its path; of a quick run, that it is a part only.
     pub name: String,
+    /// What the real program is and does, if there is one for this tree.
+    pub program: Option<String>,
     /// Entries of all kinds, the top folder included.
     pub entries: u64,
     /// Regular files.

@@ -79,14 +79,15 @@ impl Bench {
             let made = std::fs::create_dir_all(folder.join("mount"));
             made.map_err(|error| Stop::broken(folder.display(), error))?;
             let tree = self.source(top, &folder)?;
+            let program = Program::choose(&tree.top)?;
             run.trees.push(TreeRun {
                 name: tree.name.clone(),
+                program: program.as_ref().map(|program| program.about.clone()),
                 entries: tree.entries,
                 files: tree.files.len() as u64,
                 bytes: tree.bytes,
                 peers: self.peers.iter().map(|peer| introduce(peer.as_ref())).collect(),
             });
-            let program = Program::choose(&tree.top)?;
             let spent = vec![Duration::ZERO; self.peers.len()];
             let tree = Arc::new(tree);
             let mut field = Field { bench: self, tree, program, end, folder, spent };
@@ -108,7 +109,9 @@ impl Bench {
             return Tree::read(top, self.plan.picks);
         };
         let whole = top.canonicalize().map_err(|error| Stop::broken(top.display(), error))?;
-        let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = whole.file_name().unwrap_or_default().to_string_lossy();
+        // Never to be compared with a run of the whole tree.
+        let name = format!("{name} (part)");
         let copy = folder.join("source");
         copy_part(&whole, &copy, &mut part)?;
         Ok(Tree { name, ..Tree::read(&copy, self.plan.picks)? })
@@ -352,7 +355,7 @@ fn watched(
 }
 
 /// Writes a line to a terminal that may be gone by now.
-fn say(line: std::fmt::Arguments<'_>) {
+pub fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

@@ -1,6 +1,6 @@
 //! The source tree: what every peer has to give back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,11 @@ use crate::process::{Stop, interrupted};
 /// Bytes of a random read.
 pub const READ: usize = 4096;
 /// How many of the largest files the reads inside large files go to.
-const LARGEST: usize = 16;
+const LARGEST: usize = 64;
+/// Reads within as many bytes of a file may be answered by one request to its file system.
+const NEAR: u64 = 128 << 10;
+/// How often a read is chosen anew, on average, if it is near another.
+const TRIES: usize = 4;
 
 /// A source tree, and what is known of its content.
 #[derive(Debug)]
@@ -170,6 +174,9 @@ pub fn content(path: &Path) -> Result<Content, Stop> {
 }
 
 /// Chooses reads of these files, each byte as likely as any other: the same in every run.
+///
+/// No two are so near to each other that one finds in memory what the other has read: where there
+/// is too little room for as many, there are fewer.
 fn choose(top: &Path, files: &[(&Vec<u8>, u64)], picks: usize) -> Result<Vec<Pick>, Stop> {
     let total: u64 = files.iter().map(|(_, size)| size).sum();
     let ends: Vec<u64> = files
@@ -181,7 +188,11 @@ fn choose(top: &Path, files: &[(&Vec<u8>, u64)], picks: usize) -> Result<Vec<Pic
         .collect();
     let mut seed = 0x5eed_cafe_f00d_d00d_u64;
     let mut chosen = Vec::with_capacity(picks);
-    for _ in 0..if total == 0 { 0 } else { picks } {
+    let mut taken = HashSet::new();
+    for _ in 0..if total == 0 { 0 } else { picks * TRIES } {
+        if chosen.len() == picks {
+            break;
+        }
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
@@ -190,6 +201,9 @@ fn choose(top: &Path, files: &[(&Vec<u8>, u64)], picks: usize) -> Result<Vec<Pic
         let (path, size) = files[at];
         let within = byte + size - ends[at];
         let offset = within - within % READ as u64;
+        if !taken.insert((at, offset / NEAR)) {
+            continue;
+        }
         let mut room = [0; READ];
         let file = top.join(std::ffi::OsStr::from_bytes(path));
         let read = File::open(&file).and_then(|file| read_at(&file, &mut room, offset));

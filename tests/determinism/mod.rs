@@ -32,6 +32,38 @@ fn any_number_of_threads_gives_the_same_image() {
     }
 }
 
+/// Versions of a large file, whose blocks are packed in another order than they come in.
+#[test]
+fn alike_blocks_come_together_in_the_same_way_with_any_number_of_threads() {
+    let scratch = Scratch::new();
+    let top = Folder::open(scratch.path());
+    let mut state = 1u32;
+    let mut text: Vec<u8> = Vec::new();
+    while text.len() < 4 << 20 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text.extend(format!("{:x} ", state >> 12).bytes());
+    }
+    top.folder("source", |at| {
+        for version in 1..=5usize {
+            // Something changes in every block.
+            (0..text.len()).skip(version * 100).step_by(3000).for_each(|at| text[at] = b'#');
+            at.folder(&format!("1.{version}"), |at| at.file("large.txt", &text));
+        }
+    });
+    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
+    let by = |options: &[&str]| image_of(packfs!("create", source, image).args(options), &image);
+    let expected = by(&["--threads", "1"]);
+    for threads in ["2", "4"] {
+        assert_identical(&by(&["--threads", threads]), &expected);
+    }
+    let by_path = by(&["--order", "path", "--frame-size", "1M"]);
+    assert!(expected.len() * 3 < by_path.len(), "{} of {}", expected.len(), by_path.len());
+    fs::write(&image, &expected).unwrap();
+    let out = scratch.join("out");
+    packfs!("extract", image, out).run().ok();
+    assert_same(&source, &out, &exact());
+}
+
 #[test]
 fn a_copy_in_another_place_gives_the_same_image() {
     let scratch = Scratch::new();

@@ -28,20 +28,19 @@ pub fn folder() -> &'static Path {
 /// An image of the hostile tree.
 pub fn image() -> &'static Path {
     static IMAGE: OnceLock<(Scratch, PathBuf)> = OnceLock::new();
-    &IMAGE.get_or_init(|| archive("hostile.pfs")).1
+    &IMAGE.get_or_init(|| archive("hostile.pfs", &[])).1
 }
 
-/// A store of the hostile tree.
+/// A store of the hostile tree: of the same objects as the image, whose hashes are shorter.
 pub fn store() -> &'static Path {
     static STORE: OnceLock<(Scratch, PathBuf)> = OnceLock::new();
-    &STORE.get_or_init(|| archive("hostile")).1
+    &STORE.get_or_init(|| archive("hostile", &["--hash-length", "8"])).1
 }
 
-fn archive(name: &str) -> (Scratch, PathBuf) {
+fn archive(name: &str, options: &[&str]) -> (Scratch, PathBuf) {
     let scratch = Scratch::new();
     let path = scratch.join(name);
-    // As long in an image as in a store: then both have the same objects.
-    packfs!("create", "--hash-length", "16", folder(), path).run().ok();
+    packfs!("create", folder(), path).args(options).run().ok();
     (scratch, path)
 }
 

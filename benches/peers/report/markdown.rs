@@ -25,7 +25,7 @@ pub fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_tree(tree: &TreeRun, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "\n## {}\n\n{}.", escape(&tree.name), tree_line(tree))?;
+    writeln!(out, "\n## {}\n\n{}.", escape(&tree.name), escape(&tree_line(tree)))?;
     for sheet in sheets(tree) {
         write_sheet(&sheet, out)?;
     }

@@ -73,7 +73,7 @@ fn section(tree: &TreeRun, number: usize) -> Result<String, ReportError> {
     let name = escape(&tree.name);
     let mut out = format!(
         "<section id=\"tree-{number}\">\n<h2>{name}</h2>\n<p class=\"lead\">{}</p>\n",
-        tree_line(tree)
+        escape(&tree_line(tree))
     );
     let charts = [(WIDE, HEIGHT), (NARROW, HEIGHT * 6 / 7)].map(|size| chart::scatter(tree, size));
     let [wide, narrow] = charts.map(|svg| svg.map_err(failed("sizes and build times")));

@@ -120,7 +120,14 @@ pub fn nobody() -> Run {
 fn tree(name: &str, times: u64) -> TreeRun {
     let peers = PEERS.iter().map(|peer| peer_run(peer, times)).collect();
     let files = 34_120 * times;
-    TreeRun { name: name.into(), entries: files + files / 9, files, bytes: files * 12_800, peers }
+    TreeRun {
+        name: name.into(),
+        program: Some("git grep".into()),
+        entries: files + files / 9,
+        files,
+        bytes: files * 12_800,
+        peers,
+    }
 }
 
 fn plain(name: &str) -> PeerRun {

@@ -51,7 +51,9 @@ pub fn warnings(run: &Run) -> Vec<&'static str> {
 /// A tree in a line.
 pub fn tree_line(tree: &TreeRun) -> String {
     let (files, entries) = (count(tree.files), count(tree.entries));
-    format!("{files} files among {entries} entries, {:.1} MiB", mebibytes(tree.bytes))
+    let program = tree.program.as_ref().map(|program| format!(". The real program: {program}"));
+    let program = program.unwrap_or_default();
+    format!("{files} files among {entries} entries, {:.1} MiB{program}", mebibytes(tree.bytes))
 }
 
 fn print_tree(tree: &TreeRun, out: &mut dyn Write) -> io::Result<()> {

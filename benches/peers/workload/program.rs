@@ -26,6 +26,15 @@ for module in pkgutil.walk_packages(django.__path__, 'django.', onerror=lambda n
     except BaseException:
         pass
 print(django.get_version(), count)
+if len(sys.argv) > 1:
+    print(*(name for name in sys.modules if not name.startswith('django')))
+";
+/// Imports the modules that it is told, as far as there are any.
+const IMPORT_OWN: &str = "\
+import contextlib, importlib, sys
+for name in sys.argv[1:]:
+    with contextlib.suppress(BaseException):
+        importlib.import_module(name)
 ";
 
 /// A program to run on a tree, and what it has to print.
@@ -35,6 +44,8 @@ pub struct Program {
     pub about: String,
     program: PathBuf,
     arguments: Vec<String>,
+    /// What makes it load all that is its own, and nothing of the tree.
+    idle: Vec<String>,
     /// Where it runs, from the top.
     folder: PathBuf,
     expected: Vec<u8>,
@@ -44,7 +55,7 @@ impl Program {
     /// Chooses a program for a tree, and runs it on the source.
     pub fn choose(top: &Path) -> Result<Option<Self>, Stop> {
         let mut found = match (python_package(top), sources(top)) {
-            (Some(folder), _) => Self::importing(folder)?,
+            (Some(folder), _) => Self::importing(top, folder)?,
             (None, Some((folder, parts))) => Self::searching(folder, parts),
             (None, None) => return Ok(None),
         };
@@ -52,7 +63,7 @@ impl Program {
             Ok((_, out)) => found.expected = out,
             // Not there, or not for this tree.
             Err(Stop::Failed(failure)) => {
-                eprintln!("{}: {failure}; the tree has no real program to run", found.about);
+                crate::run::say(format_args!("{}: {failure}; it is not run", found.about));
                 return Ok(None);
             }
             Err(stop) => return Err(stop),
@@ -60,19 +71,25 @@ impl Program {
         Ok(Some(found))
     }
 
-    fn importing(folder: PathBuf) -> Result<Self, Stop> {
+    fn importing(top: &Path, folder: PathBuf) -> Result<Self, Stop> {
         // The interpreter itself, not a script in front of it.
         let mut which = Command::new("python3");
         which.args(["-c", "import sys; print(sys.executable)"]);
         let (_, path) = output(&mut which, Duration::from_secs(10))?;
-        let about = format!("python3 imports all modules of {}", folder.display());
-        Ok(Self {
-            about,
+        let mut program = Self {
+            about: format!("python3 imports all modules of {}", folder.display()),
             program: String::from_utf8_lossy(&path).trim().into(),
             arguments: vec!["-c".to_owned(), IMPORT_ALL.to_owned()],
+            idle: vec!["-c".to_owned(), IMPORT_OWN.to_owned()],
             folder,
             expected: Vec::new(),
-        })
+        };
+        if let Ok((_, out)) = output(program.command(top).arg("own"), Duration::from_secs(60)) {
+            let text = String::from_utf8_lossy(&out);
+            let own = text.lines().nth(1).unwrap_or_default().split_whitespace();
+            program.idle.extend(own.map(str::to_owned));
+        }
+        Ok(program)
     }
 
     fn searching(folder: PathBuf, parts: Vec<String>) -> Self {
@@ -82,6 +99,7 @@ impl Program {
             about,
             program: "git".into(),
             arguments: fixed.into_iter().chain(parts).collect(),
+            idle: vec!["--version".to_owned()],
             folder,
             expected: Vec::new(),
         }
@@ -102,7 +120,7 @@ pub fn run(stage: &Stage) -> Result<Sample, Stop> {
     };
     // What the program itself is made of shall not count as cold: first it runs on nothing.
     let mut idle = Command::new(&program.program);
-    idle.arg("--version");
+    idle.args(&program.idle).current_dir("/");
     output(&mut idle, stage.limit)?;
     let (cost, out) = output(&mut program.command(&stage.root), stage.limit)?;
     match out == program.expected {
