@@ -126,11 +126,12 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         lost: impl FnOnce() -> E,
         load: impl FnOnce(bool) -> Result<V, E>,
     ) -> Result<Arc<V>, E> {
-        let (flight, again) = loop {
+        let (flight, again, weight) = loop {
             let mut shard = lock(self.shard(&key));
-            let again = match shard.slots.get(&key) {
+            let (again, weight) = match shard.slots.get(&key) {
                 Some((_, Slot::Ready(value))) if does(value) => return Ok(Arc::clone(value)),
-                Some((_, Slot::Ready(_))) => true,
+                // What it was charged with is what it gives back.
+                Some((charged, Slot::Ready(_))) => (true, *charged),
                 Some((_, Slot::Loading(flight))) => {
                     let flight = Arc::clone(flight);
                     drop(shard);
@@ -143,12 +144,12 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
                 None => {
                     shard.make_room(weight);
                     shard.bytes += weight;
-                    false
+                    (false, weight)
                 }
             };
             let flight = Arc::new(Flight::new());
             shard.slots.put(key, (weight, Slot::Loading(Arc::clone(&flight))));
-            break (flight, again);
+            break (flight, again, weight);
         };
         let mut landing = Landing { cache: self, key, weight, flight, lost: Some(lost) };
         let result = load(again).map(Arc::new);

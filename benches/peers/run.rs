@@ -1,7 +1,7 @@
-//! The order of a run: trees, then workloads, then repetitions, then peers.
+//! The order of a run: trees, then repetitions, then workloads, then peers.
 //!
-//! Peers take turns within each repetition, forwards and backwards by turns, so that what the
-//! machine does besides hits all of them alike.
+//! Peers take turns with each workload, forwards and backwards by turns, so that what the machine
+//! does besides hits all of them alike.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -132,53 +132,59 @@ fn introduce(peer: &dyn Peer) -> PeerRun {
 }
 
 impl Field<'_> {
+    /// What the time does not suffice for is repetitions: first, everything is done once.
     fn run(&mut self, results: &mut [PeerRun]) -> Result<(), Stop> {
-        self.build_all(results)?;
-        for workload in [FIRST_LS].iter().chain(&WORKLOADS) {
-            if !applies(workload, &self.tree, self.program.as_ref()) {
-                continue;
+        for repetition in 0..self.bench.plan.repetitions {
+            if repetition > 0 {
+                if Instant::now() > self.end {
+                    break;
+                }
+                // All builds find the source in memory, as they did the first time.
+                self.tree.recall()?;
             }
-            self.each_in_turn(|field, at, repetition| {
-                field.one(workload, at, repetition, results)
-            })?;
+            self.each_in_turn(repetition, |field, at| field.build(at, results))?;
+            for workload in [FIRST_LS].iter().chain(&WORKLOADS) {
+                if applies(workload, &self.tree, self.program.as_ref()) {
+                    self.each_in_turn(repetition, |field, at| {
+                        field.one(workload, at, repetition, results)
+                    })?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Calls `one` for each peer, once for each repetition.
+    /// Calls `one` for each peer.
     fn each_in_turn(
         &mut self,
-        mut one: impl FnMut(&mut Self, usize, usize) -> Result<(), Stop>,
+        repetition: usize,
+        mut one: impl FnMut(&mut Self, usize) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let peers = self.bench.peers.len();
-        for repetition in 0..self.bench.plan.repetitions {
-            for at in 0..peers {
-                let at = if repetition % 2 == 0 { at } else { peers - 1 - at };
-                if interrupted() {
-                    return Err(Stop::Interrupted);
-                }
-                one(self, at, repetition)?;
+        for at in 0..peers {
+            if interrupted() {
+                return Err(Stop::Interrupted);
             }
+            one(self, if repetition.is_multiple_of(2) { at } else { peers - 1 - at })?;
         }
         Ok(())
     }
 
-    /// Builds all archives. The source is in memory by then, having been read.
-    fn build_all(&mut self, results: &mut [PeerRun]) -> Result<(), Stop> {
-        self.each_in_turn(|field, at, _| {
-            let peer = field.bench.peers[at].as_ref();
-            let build = results[at].build.as_ref();
-            let spent: f64 = build.map_or(0.0, |build| build.wall.iter().sum());
-            let failed = build.is_some_and(|build| build.failure.is_some());
-            let enough = spent > field.bench.plan.patience.as_secs_f64() * 2.0;
-            if results[at].absent.is_some() || failed || enough {
-                return Ok(());
-            }
-            field.build(peer, &mut results[at].build)
-        })
+    /// Builds an archive, unless there has been enough of it.
+    fn build(&mut self, at: usize, results: &mut [PeerRun]) -> Result<(), Stop> {
+        let peer = self.bench.peers[at].as_ref();
+        let build = results[at].build.as_ref();
+        let spent: f64 = build.map_or(0.0, |build| build.wall.iter().sum());
+        let failed = build.is_some_and(|build| build.failure.is_some());
+        let enough = spent > self.bench.plan.patience.as_secs_f64() * 2.0;
+        let late = build.is_some() && Instant::now() > self.end;
+        if results[at].absent.is_some() || failed || enough || late {
+            return Ok(());
+        }
+        self.make(peer, &mut results[at].build)
     }
 
-    fn build(&self, peer: &dyn Peer, into: &mut Option<Build>) -> Result<(), Stop> {
+    fn make(&self, peer: &dyn Peer, into: &mut Option<Build>) -> Result<(), Stop> {
         let archive = self.archive(peer);
         let commands = peer.build(&self.tree.top, &archive);
         if commands.is_empty() {

@@ -1,6 +1,7 @@
 //! The source tree: what every peer has to give back.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -126,6 +127,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Reads all of the source into memory again.
+    pub fn recall(&self) -> Result<(), Stop> {
+        for path in self.files.keys() {
+            if interrupted() {
+                return Err(Stop::Interrupted);
+            }
+            content(&self.top.join(OsStr::from_bytes(path)))?;
+        }
+        Ok(())
+    }
+
     /// Compares a file that was read with the source.
     pub fn check(&self, path: &[u8], found: Content) -> Result<(), Stop> {
         let shown = String::from_utf8_lossy(path);
@@ -205,7 +217,7 @@ fn choose(top: &Path, files: &[(&Vec<u8>, u64)], picks: usize) -> Result<Vec<Pic
             continue;
         }
         let mut room = [0; READ];
-        let file = top.join(std::ffi::OsStr::from_bytes(path));
+        let file = top.join(OsStr::from_bytes(path));
         let read = File::open(&file).and_then(|file| read_at(&file, &mut room, offset));
         let read = read.map_err(|error| Stop::broken(file.display(), error))?;
         chosen.push(Pick { path: path.clone(), offset, hash: xxh3_64(&room[..read]) });

@@ -88,7 +88,7 @@ enum SeekArg {
     Fast,
     /// Nine frames in a pack, or three of versions
     Balanced,
-    /// Packs are one frame
+    /// Packs are one frame, up to 16M
     Small,
 }
 

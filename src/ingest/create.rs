@@ -29,6 +29,8 @@ use crate::tree;
 const JOB_BYTES: u64 = 4 << 20;
 /// Most files of a job.
 const JOB_FILES: usize = 512;
+/// Longest frame, unless it is given: a few fit into each shard of a working set.
+const LONGEST_FRAME: usize = MAX_FRAME / 4;
 /// From this level on, small is worth more than quick to read.
 const SMALL_LEVEL: u8 = 8;
 /// Bytes of new blocks within which those of versions are put side by side: a larger window makes
@@ -106,7 +108,7 @@ pub enum Seek {
     Fast,
     /// Nine frames in a pack; three, of versions of one another, which gain more from it.
     Balanced,
-    /// Packs are one frame.
+    /// Packs are one frame, up to 16 MiB.
     Small,
 }
 
@@ -128,7 +130,7 @@ impl CreateOptions {
         let small = self.level.number() >= SMALL_LEVEL;
         let seek = self.seek.unwrap_or(if small { Seek::Small } else { Seek::Balanced });
         let size = self.pack_size / seek.frames(self.pack_size, versions);
-        let size = usize::try_from(size).unwrap_or(MAX_FRAME).min(MAX_FRAME);
+        let size = usize::try_from(size).unwrap_or(LONGEST_FRAME).min(LONGEST_FRAME);
         self.frame_size.unwrap_or(size)
     }
 }

@@ -289,4 +289,33 @@ mod tests {
         assert_eq!(placed(&came, &places), [&packed[..], &[stretch(13, 2, 1)]].concat());
         assert_eq!(placed(&[stretch(25, 2, 2)], &places), [stretch(25, 1, 2)]);
     }
+
+    #[test]
+    fn files_whose_blocks_leave_the_window_at_different_times_keep_them() {
+        let monitor = Quiet::default();
+        let mut packed: Vec<u8> = Vec::new();
+        let mut filler = Filler::new(&monitor, 8, 10, |frame| {
+            packed.extend(frame.blocks.iter().map(|(_, name)| name[0]));
+            Ok(())
+        });
+        let block = |name| Item::Block(4, [name; 32]);
+        let digest = Some([99; 32]);
+        // The window is drained after two blocks, and after four.
+        let mut items: Vec<Item> = (1..=5).map(block).collect();
+        items.push(Item::End(End { file: 0, digest, trouble: None }));
+        items.extend([block(4), Item::Hole(7), block(1), block(6), block(5), end(1)]);
+        items.extend([Item::Same([99; 32]), end(2)]);
+        let data = [1, 2, 3, 4, 5, 4, 1, 6, 5].into_iter().flat_map(|n| [n; 4]).collect();
+        filler.take(Batch { items, data }).unwrap();
+        let (outcomes, _) = filler.finish().unwrap();
+        let names = |outcome: &Outcome| -> Vec<u8> {
+            let of = |stretch: &Stretch| match stretch.count {
+                0 => vec![0],
+                count => packed[stretch.first as usize..(stretch.first + count) as usize].to_vec(),
+            };
+            outcome.stretches.iter().flat_map(of).collect()
+        };
+        let all: Vec<_> = outcomes.iter().map(names).collect();
+        assert_eq!(all, [vec![1, 2, 3, 4, 5], vec![4, 0, 1, 6, 5], vec![1, 2, 3, 4, 5]]);
+    }
 }

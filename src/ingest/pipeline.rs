@@ -107,7 +107,8 @@ pub fn run<J: Send>(
             drop(batches.0);
             for (n, mut compressor) in compressors.into_iter().enumerate() {
                 let frames = frames.1.clone();
-                start(scope, format!("squeeze-{n}"), move || squeeze(&frames, &mut compressor))?;
+                let body = move || squeeze(&frames, &mut compressor, stop);
+                start(scope, format!("squeeze-{n}"), body)?;
             }
             drop(frames.1);
             let written = start(scope, "write".to_owned(), move || {
@@ -117,10 +118,17 @@ pub fn run<J: Send>(
                 written
             })?;
             let filled = fill(&batches.1, &frames.0, &order.0, packing, monitor, stop);
+            stop.fetch_or(filled.is_err(), Ordering::Relaxed);
             drop((frames.0, order.0));
-            let (index, origin) = written.join().map_err(|_| CreateError::Thread)??;
-            let (outcomes, savings) = filled?;
-            Ok(Packed { outcomes, savings, index, origin })
+            match (written.join().map_err(|_| CreateError::Thread)?, filled) {
+                (Ok((index, origin)), Ok((outcomes, savings))) => {
+                    Ok(Packed { outcomes, savings, index, origin })
+                }
+                // That a thread is gone only says that another one failed.
+                (Err(CreateError::Thread), Err(error)) | (Err(error), _) | (_, Err(error)) => {
+                    Err(error)
+                }
+            }
         };
         let packed = filled();
         stop.store(true, Ordering::Relaxed);
@@ -173,6 +181,13 @@ fn fill(
     stop: &AtomicBool,
 ) -> Result<(Vec<Outcome>, Savings), CreateError> {
     let put = |frame| {
+        // A window holds many frames: what ends the build must not wait for all of them.
+        if monitor.cancelled() {
+            return Err(CreateError::Cancelled);
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(CreateError::Thread);
+        }
         let (sender, receiver) = bounded(1);
         let gone = |_| CreateError::Thread;
         order.send(receiver).map_err(|_| CreateError::Thread)?;
@@ -195,8 +210,11 @@ fn fill(
 }
 
 /// A compressing thread.
-fn squeeze(frames: &Receiver<FrameJob>, compressor: &mut Compressor) {
+fn squeeze(frames: &Receiver<FrameJob>, compressor: &mut Compressor, stop: &AtomicBool) {
     for (frame, done) in frames {
+        if stop.load(Ordering::Relaxed) {
+            continue;
+        }
         let (codec, stored) = compressor.compress(frame.bytes, frame.dense);
         // A writer that is gone needs nothing more.
         let _ = done.send(Squeezed { codec, stored, blocks: frame.blocks });

@@ -50,7 +50,7 @@ pub fn scan(
     let tasks = Tasks::new(Task { path: Vec::new(), found: sender });
     std::thread::scope(|scope| {
         let work = || {
-            for n in 0..threads {
+            for n in 0..threads.max(1) {
                 let body = || tasks.work(root.as_fd(), all_times);
                 let name = format!("scan-{n}");
                 let started = std::thread::Builder::new().name(name).spawn_scoped(scope, body);

@@ -181,8 +181,9 @@ fn sample(data: &[u8], samples: &mut Vec<u32>) {
     for byte in data {
         hash = (hash << 1).wrapping_add(GEAR[*byte as usize]);
         if (hash >> 40).is_multiple_of(SAMPLED) {
-            let [_, _, low, a, b, c, ..] = hash.to_le_bytes();
-            samples.push(u32::from_le_bytes([low, a, b, c]));
+            // Not those bits that are 0 in all samples.
+            let [_, a, b, c, d, ..] = hash.to_le_bytes();
+            samples.push(u32::from_le_bytes([a, b, c, d]));
         }
     }
 }

@@ -7,7 +7,7 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::{DParameter, FrameFormat};
 
 use super::Level;
-use crate::format::{Codec, Problem};
+use crate::format::{Codec, MAX_FRAME, Problem};
 
 /// zstd level that a sample is tried at, to find what does not compress.
 const PROBE_LEVEL: i32 = 1;
@@ -154,6 +154,8 @@ pub fn inflate_prefix(
 fn new_decoder() -> std::io::Result<Decoder<'static>> {
     let mut decoder = Decoder::new()?;
     decoder.set_parameter(DParameter::Format(FrameFormat::Magicless))?;
+    // No frame is longer: a larger window would only take memory.
+    decoder.set_parameter(DParameter::WindowLogMax(MAX_FRAME.ilog2()))?;
     Ok(decoder)
 }
 
@@ -191,6 +193,10 @@ mod tests {
                     assert!(prefix.len() >= wanted && frame.starts_with(&prefix));
                 }
                 if codec == Codec::Zstd {
+                    let room = || Vec::with_capacity(1 << 17);
+                    let prefix =
+                        inflate_prefix(codec, stored.clone(), frame.len(), 1 << 17, room).unwrap();
+                    assert_eq!(prefix, frame[..1 << 17], "it does not stop");
                     let half = stored[..stored.len() / 2].to_vec();
                     let (most, all) = (frame.len() - 1, frame.len());
                     assert!(inflate_prefix(codec, half, all, most, room).is_err());

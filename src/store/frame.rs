@@ -31,11 +31,17 @@ impl Buffers {
     }
 
     fn give(&self, mut buffer: Vec<u8>) {
+        let room = buffer.capacity();
+        if room > MOST || !room.is_multiple_of(STEP) {
+            // Nobody would take it.
+            return;
+        }
+        buffer.clear();
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: usize = waiting.iter().map(Vec::capacity).sum();
-        if bytes + buffer.capacity() <= MOST {
-            buffer.clear();
-            waiting.push(buffer);
+        waiting.push(buffer);
+        let mut bytes: usize = waiting.iter().map(Vec::capacity).sum();
+        while bytes > MOST {
+            bytes -= waiting.remove(0).capacity();
         }
     }
 }

@@ -47,7 +47,7 @@ fn alike_blocks_come_together_in_the_same_way_with_any_number_of_threads() {
         for version in 1..=5usize {
             // Something changes in every block.
             (0..text.len()).skip(version * 100).step_by(3000).for_each(|at| text[at] = b'#');
-            at.folder(&format!("1.{version}"), |at| at.file("large.txt", &text));
+            at.folder(format!("1.{version}"), |at| at.file("large.txt", &text));
         }
     });
     let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
