@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Peer, command, version_of};
+use super::{Peer, command, driver, kernel, version_of};
 use crate::mounted::How;
 
 /// The kernel's EROFS on a loop device.
@@ -30,9 +30,7 @@ impl Peer for Kernel {
     }
 
     fn mount(&self, _: &Path, archive: &Path, dir: &Path) -> Option<How> {
-        let mut mount = command("mount", &["-t", "erofs", "-o", "loop,ro"]);
-        mount.arg(archive).arg(dir);
-        Some(How::Kernel(mount))
+        kernel("erofs", archive, dir)
     }
 }
 
@@ -63,8 +61,6 @@ impl Peer for Fuse {
     }
 
     fn mount(&self, _: &Path, archive: &Path, dir: &Path) -> Option<How> {
-        let mut mount = command("erofsfuse", &["-f"]);
-        mount.arg(archive).arg(dir);
-        Some(How::Driver(mount))
+        driver("erofsfuse", archive, dir)
     }
 }

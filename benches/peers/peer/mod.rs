@@ -80,6 +80,20 @@ fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// The kernel's file system of that kind, on a loop device.
+fn kernel(kind: &str, archive: &Path, dir: &Path) -> Option<How> {
+    let mut mount = command("mount", &["-t", kind, "-o", "loop,ro"]);
+    mount.arg(archive).arg(dir);
+    Some(How::Kernel(mount))
+}
+
+/// A driver that takes `-f` to stay in the foreground.
+fn driver(program: &str, archive: &Path, dir: &Path) -> Option<How> {
+    let mut mount = command(program, &["-f"]);
+    mount.arg(archive).arg(dir);
+    Some(How::Driver(mount))
+}
+
 /// The first line that a program prints with a digit in it, on either of its outputs, best one that
 /// begins with its name; `package` is what would bring the program.
 fn version_of(program: &str, argument: &str, package: &str) -> Result<String, String> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Peer, command, version_of};
+use super::{Peer, command, driver, kernel, version_of};
 use crate::mounted::How;
 
 /// The kernel's squashfs on a loop device.
@@ -31,9 +31,7 @@ impl Peer for Kernel {
     }
 
     fn mount(&self, _: &Path, archive: &Path, dir: &Path) -> Option<How> {
-        let mut mount = command("mount", &["-t", "squashfs", "-o", "loop,ro"]);
-        mount.arg(archive).arg(dir);
-        Some(How::Kernel(mount))
+        kernel("squashfs", archive, dir)
     }
 }
 
@@ -64,8 +62,6 @@ impl Peer for Fuse {
     }
 
     fn mount(&self, _: &Path, archive: &Path, dir: &Path) -> Option<How> {
-        let mut mount = command("squashfuse_ll", &["-f"]);
-        mount.arg(archive).arg(dir);
-        Some(How::Driver(mount))
+        driver("squashfuse_ll", archive, dir)
     }
 }
