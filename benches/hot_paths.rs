@@ -147,13 +147,13 @@ fn dedup(criterion: &mut Criterion) {
     let names: Vec<_> = (0..BLOCKS).map(|at| cutter.name(&at.to_le_bytes())).collect();
     let mut known = Known::default();
     let number_all = |known: &mut Known| {
-        names.iter().for_each(|name| _ = black_box(known.number(*name)));
+        names.iter().for_each(|name| _ = black_box(known.place(*name)));
     };
     number_all(&mut known);
     let mut random = Random(5);
     let mut group = criterion.benchmark_group("dedup");
     group.bench_function("known", |bench| {
-        bench.iter(|| known.number(names[random.below(names.len())]));
+        bench.iter(|| known.place(names[random.below(names.len())]));
     });
     group.throughput(Throughput::Elements(BLOCKS));
     group.sample_size(10);
@@ -172,8 +172,8 @@ fn inflate_frame(criterion: &mut Criterion) {
             Compressor::new(codec, Level::default()).unwrap().compress(frame.clone(), false);
         group.bench_function(codec.name(), |bench| {
             let again = || stored.clone();
-            let room = || Vec::with_capacity(frame.len());
-            let run = |stored| inflate(codec, stored, frame.len(), room).unwrap();
+            let all = frame.len();
+            let run = |stored| inflate(codec, stored, all, all, &Vec::with_capacity).unwrap();
             bench.iter_batched(again, run, BatchSize::LargeInput);
         });
     }

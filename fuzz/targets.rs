@@ -307,13 +307,19 @@ pub fn object_tail(data: &[u8]) {
     }
 }
 
-/// A frame: the first bytes say the codec and the length that it must come to.
+/// A frame: the first bytes say the codec and the length that it must come to. What is inflated of
+/// it, as far as that is wanted, is what all of it begins with.
 pub fn frame(data: &[u8]) {
     let Some(([codec, low, high], stored)) = data.split_first_chunk() else { return };
     let codec = [Codec::None, Codec::Zstd, Codec::Lz4][usize::from(codec % 3)];
     let length = usize::from(u16::from_le_bytes([*low, *high]));
-    if let Ok(bytes) = inflate(codec, stored.to_vec(), length, || Vec::with_capacity(length)) {
+    let first = |wanted| inflate(codec, stored.to_vec(), length, wanted, &Vec::with_capacity);
+    if let Ok(bytes) = first(length) {
         assert_eq!(bytes.len(), length);
+        for wanted in [1, length / 2] {
+            let prefix = first(wanted).unwrap();
+            assert!(prefix.len() >= wanted.min(length) && bytes.starts_with(&prefix));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Failure, size};
 use crate::fs::{ArchiveFs, Owner};
-use crate::storage;
+use crate::storage::{self, Storage};
 use crate::store::{OpenOptions, Store};
 
 /// How every reading command names its archive.
@@ -29,12 +29,16 @@ impl ArchiveArgs {
 
 /// Opens the archive at `path`; its files belong to `owner` where that says so.
 pub(super) fn open(path: &Path, working_set: u64, owner: Owner) -> Result<ArchiveFs, Failure> {
+    let store = Store::open(storage(path)?, OpenOptions { working_set })?;
+    Ok(ArchiveFs::new(Arc::new(store), owner))
+}
+
+/// What lies at `path`.
+pub(super) fn storage(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
     let text = path.to_string_lossy();
     if let Some((scheme, _)) = text.split_once("://") {
-        let text = format!("{text}: this packfs cannot read archives over {scheme}; copy it here");
+        let text = format!("{text}: this packfs cannot use archives over {scheme}; copy it here");
         return Err(Failure::Failed(text));
     }
-    let storage = storage::open(path)?;
-    let store = Store::open(storage, OpenOptions { working_set })?;
-    Ok(ArchiveFs::new(Arc::new(store), owner))
+    Ok(storage::open(path)?)
 }

@@ -14,8 +14,8 @@ use crate::format::{Extent, hex};
 use crate::fs::ArchiveFs;
 use crate::index::{Missing, Piece, Run};
 use crate::monitor::show;
-use crate::store::Store;
-use crate::tree::TreeError;
+use crate::storage::StorageError;
+use crate::store::{INFLATED, Store};
 
 /// Tell what an archive is made of, or where the data of files lies
 #[derive(Debug, Args)]
@@ -54,6 +54,10 @@ struct Sums {
     pack_bytes: u64,
     frames: u64,
     blocks: u64,
+    /// Bytes of all blocks.
+    unique: u64,
+    /// For each byte of a block, how many bytes of its frame are inflated to read the block.
+    inflated: u128,
     index_bytes: u64,
     /// By codec: frames, stored bytes, inflated bytes.
     codecs: BTreeMap<&'static str, (u64, u64, u64)>,
@@ -79,9 +83,24 @@ impl Sums {
                 codec.1 += u64::from(frame.stored);
                 codec.2 += u64::from(frame.inflated);
                 sums.frames += 1;
+                sums.unique += u64::from(frame.inflated);
+                let (mut block, mut end) = (frame.first_block as usize, 0);
+                while end < frame.inflated && block < segment.block_count() {
+                    let length = segment.length(block);
+                    end = end.saturating_add(length);
+                    let inflated = end.next_multiple_of(INFLATED).min(frame.inflated);
+                    sums.inflated += u128::from(length) * u128::from(inflated);
+                    block += 1;
+                }
             }
         }
         Ok(sums)
+    }
+
+    /// What a cold read of a block inflates on average, in bytes.
+    fn cold_read(&self) -> u64 {
+        let average = self.inflated / u128::from(self.unique.max(1));
+        u64::try_from(average).unwrap_or(u64::MAX)
     }
 
     fn json(&self, store: &Store) -> Value {
@@ -103,7 +122,8 @@ impl Sums {
             "entries": root.totals.entries,
             "files": root.totals.files,
             "source_bytes": root.totals.bytes,
-            "unique_bytes": root.totals.unique,
+            "unique_bytes": self.unique,
+            "cold_read_bytes": self.cold_read(),
             "bytes": self.bytes,
             "packs": self.packs,
             "pack_bytes": self.pack_bytes,
@@ -127,8 +147,8 @@ impl Sums {
         let (entries, files) = (size::count(totals.entries), size::count(totals.files));
         writeln!(output, "  entries   {entries}, {files} of them files")?;
         writeln!(output, "  source    {}", size::show(totals.bytes))?;
-        let share = percent(totals.unique, totals.bytes);
-        writeln!(output, "  unique    {}, {share} of the source", size::show(totals.unique))?;
+        let share = percent(self.unique, totals.bytes);
+        writeln!(output, "  unique    {}, {share} of the source", size::show(self.unique))?;
         let share = percent(self.bytes, totals.bytes);
         writeln!(output, "  archive   {}, {share} of the source", size::show(self.bytes))?;
         let (packs, frames) = (size::count(self.packs), size::count(self.frames));
@@ -142,6 +162,8 @@ impl Sums {
             let frames = size::count(*frames);
             writeln!(output, "  {name:<9} {frames} frames, {from} stored in {to}")?;
         }
+        let inflated = size::show(self.cold_read());
+        writeln!(output, "  cold read inflates {inflated} on average")?;
         Ok(())
     }
 }
@@ -158,7 +180,7 @@ fn file(
     let mut extents: Vec<Extent> = Vec::new();
     let collect = |extent: &Extent| {
         extents.push(*extent);
-        Ok::<_, TreeError>(true)
+        Ok::<_, StorageError>(true)
     };
     let (inode, size) = (place.attr.ino, place.attr.size);
     fs.store().tree().extents(inode, size, 0, collect).map_err(|error| fail(&error))?;

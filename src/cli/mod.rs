@@ -1,5 +1,6 @@
 //! The command line: one file per command; only here is anything printed.
 
+mod add;
 mod archive;
 mod background;
 mod cat;
@@ -13,7 +14,9 @@ mod ls;
 mod mount;
 mod mount_helper;
 mod output;
+mod packing;
 mod progress;
+mod report;
 mod sample;
 mod size;
 mod stdin;
@@ -40,6 +43,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Create(create::CreateArgs),
+    Add(add::AddArgs),
     Extract(extract::ExtractArgs),
     Ls(ls::LsArgs),
     Cat(cat::CatArgs),
@@ -86,6 +90,7 @@ fn misuse(error: &clap::Error) -> ExitCode {
 fn run(command: &Command) -> Outcome {
     match command {
         Command::Create(args) => create::run(args),
+        Command::Add(args) => add::run(args),
         Command::Extract(args) => extract::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Cat(args) => cat::run(args),

@@ -1,15 +1,26 @@
 //! The standard input, which may have nothing to say for long.
 
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::Failure;
 use super::progress::interrupted;
 
+/// What stands for the standard input.
+pub(super) const STDIN: &str = "-";
 /// How long to wait for input before looking whether the command was interrupted.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Refuses to read a tar from a terminal.
+pub(super) fn expect_tar() -> Result<(), Failure> {
+    match io::stdin().is_terminal() {
+        true => Err(Failure::Usage("SRC is - but no tar comes in; pipe one into it".to_owned())),
+        false => Ok(()),
+    }
+}
 
 /// The standard input; a read of it ends when the command is interrupted.
 pub(super) struct Stdin(io::Stdin);

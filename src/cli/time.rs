@@ -1,9 +1,17 @@
 //! Times as people read them.
 
+use std::time::SystemTime;
+
 use crate::format::Time;
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
+
+/// Now, in seconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(0))
+}
 
 /// A time in UTC, to the nanosecond, as 2026-01-31T12:00:00.000000001Z.
 pub(super) fn show(time: Time) -> String {

@@ -226,6 +226,12 @@ impl<B: AsRef<[u8]>> Segment<B> {
         (into < range.count).then(|| (range.local + into, range.count - into))
     }
 
+    /// Which numbers its blocks have, in the order of (home, number).
+    #[must_use]
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
     /// The origins whose block numbers this segment knows.
     #[must_use]
     pub fn homes(&self) -> &[Id] {
@@ -268,20 +274,45 @@ impl IndexBuilder {
     pub fn add_pack(&mut self, id: Id, length: u64, frames: &[FrameRecord], lengths: &[u32]) {
         let pack = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
         self.packs.push((id, length));
-        for frame in frames {
-            self.frames.put_u64(frame.offset);
-            self.frames.put_u64(frame.checksum);
-            self.frames.put_u32(frame.stored);
-            self.frames.put_u32(frame.inflated);
-            self.frames.put_u32(self.block_count.saturating_add(frame.first_block));
-            self.frames.put_u32(pack);
-            self.frames.push(frame.codec as u8);
-            self.frames.extend([0; 7]);
-        }
-        self.frame_count += frames.len();
+        frames.iter().for_each(|frame| self.add_frame(frame, pack));
         self.lengths.extend(lengths.iter().flat_map(|length| Range::pack_length(*length)));
         let count = u32::try_from(lengths.len()).unwrap_or(u32::MAX);
         self.block_count = self.block_count.saturating_add(count);
+    }
+
+    /// Adds a frame whose first block is counted from those already there.
+    fn add_frame(&mut self, frame: &FrameRecord, pack: u32) {
+        self.frames.put_u64(frame.offset);
+        self.frames.put_u64(frame.checksum);
+        self.frames.put_u32(frame.stored);
+        self.frames.put_u32(frame.inflated);
+        self.frames.put_u32(self.block_count.saturating_add(frame.first_block));
+        self.frames.put_u32(pack);
+        self.frames.push(frame.codec as u8);
+        self.frames.extend([0; 7]);
+        self.frame_count += 1;
+    }
+
+    /// Adds all that another segment lists after what is already there. None of its homes may be.
+    pub fn add_segment<B: AsRef<[u8]>>(&mut self, segment: &Segment<B>) {
+        let packs = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
+        self.packs.extend(segment.packs());
+        for frame in 0..segment.frame_count() {
+            // A frame that is gone meanwhile, since a map changed, makes a segment that does not
+            // check out.
+            let Some((record, pack)) = segment.frame(frame) else { continue };
+            self.add_frame(&record, packs.saturating_add(pack));
+        }
+        let before = self.block_count;
+        for block in 0..segment.block_count() {
+            self.lengths.extend(Range::pack_length(segment.length(block)));
+        }
+        let count = u32::try_from(segment.block_count()).unwrap_or(u32::MAX);
+        self.block_count = before.saturating_add(count);
+        for range in segment.ranges() {
+            let home = segment.homes()[range.home as usize];
+            self.add_range(home, range.first, range.count, before.saturating_add(range.local));
+        }
     }
 
     /// States that blocks `local..` of this segment are blocks `first..` of `home`.

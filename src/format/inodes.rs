@@ -140,6 +140,13 @@ impl InodePage {
         self.targets.get(start..start.checked_add(usize::try_from(inode.size).ok()?)?)
     }
 
+    /// The target of an inode of this page; empty if it is no symlink.
+    #[must_use]
+    pub fn target_of(&self, inode: &Inode) -> &[u8] {
+        let symlink = inode.kind() == Some(Kind::Symlink);
+        self.target(inode).filter(|_| symlink).unwrap_or_default()
+    }
+
     /// The extended attributes of an inode of this page.
     #[must_use]
     pub fn xattrs(&self, inode: &Inode) -> &[(Vec<u8>, Vec<u8>)] {
@@ -154,7 +161,8 @@ impl InodePage {
         let each = || self.inodes.iter();
         let (traits, places) = traits(&self.inodes);
         let all_times = each().any(|inode| inode.times.is_some());
-        let kept = |inode: &Inode| inode.times.unwrap_or_default();
+        // Rows of a page may come from trees that kept them and from others.
+        let kept = |inode: &Inode| inode.times.unwrap_or((inode.mtime, inode.mtime));
         let mut times: Vec<Time> = each().map(|inode| inode.mtime).collect();
         if all_times {
             times.extend(each().map(kept).flat_map(|(atime, ctime)| [atime, ctime]));

@@ -13,8 +13,9 @@ pub use path::{Place, join};
 pub use read::Data;
 
 use crate::format::{Inode, InodePage, Kind, Time, XattrSet};
+use crate::storage::StorageError;
 use crate::store::Store;
-use crate::tree::{ROOT, TreeError};
+use crate::tree::ROOT;
 
 /// Unit of `st_blocks`, in bytes.
 const SECTOR: u64 = 512;
@@ -119,7 +120,7 @@ impl ArchiveFs {
     }
 
     /// Logs a damage with the path that it hurts, which the error does not know.
-    fn damaged(&self, ino: u64, error: TreeError) -> FsError {
+    fn damaged(&self, ino: u64, error: StorageError) -> FsError {
         let path = crate::monitor::show(&self.path_of(ino));
         log::error!("{path} (inode {ino}): {error}");
         FsError::Damaged(Arc::new(error.into()))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{ArchiveFs, FsError, Seek};
 use crate::format::{Extent, Kind};
 use crate::index::{Missing, Piece, Run};
+use crate::storage::StorageError;
 use crate::store::{self, Cause, Frame};
-use crate::tree::TreeError;
 
 /// Bytes that are read at once to check them.
 const CHUNK: u32 = 1 << 20;
@@ -74,13 +74,13 @@ impl Gather {
 
 /// Why a read failed inside; the file it hurts is added outside.
 enum Failure {
-    Tree(TreeError),
+    Tree(StorageError),
     Store(store::Error),
     Missing,
 }
 
-impl From<TreeError> for Failure {
-    fn from(error: TreeError) -> Self {
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
         Self::Tree(error)
     }
 }

@@ -45,11 +45,27 @@ pub struct File {
     pub target: Box<[u8]>,
     /// Whether it is to be left out: it vanished, or could not be read.
     pub gone: bool,
+    /// Whether it is a folder that the source does not have, but has files in: one that is there
+    /// stays as it is.
+    pub implied: bool,
     /// Where its data lies, in order.
     pub stretches: Vec<Stretch>,
 }
 
+/// Type and permission bits of folders that no source has.
+const IMPLIED_MODE: u32 = 0o40_755;
+
 impl File {
+    /// A folder that the source does not have, but has files in.
+    pub fn implied() -> Self {
+        Self { mode: IMPLIED_MODE, implied: true, ..Self::default() }
+    }
+
+    /// Bytes that were read of it, holes included.
+    pub fn bytes(&self) -> u64 {
+        self.stretches.iter().map(|stretch| stretch.bytes).sum()
+    }
+
     /// What it is.
     pub fn kind(&self) -> Option<Kind> {
         Kind::of_mode(self.mode)
@@ -61,6 +77,8 @@ impl File {
 pub struct Stretch {
     /// How long it is, in bytes.
     pub bytes: u64,
+    /// 0 for a hole, else one more than the blocks' origin among those of the tree.
+    pub origin: u32,
     /// The first block's number.
     pub first: u32,
     /// How many blocks; 0 for a hole.
@@ -106,6 +124,22 @@ impl Catalog {
         let at = place(self.sets.len());
         self.known_sets.insert(set, at);
         at
+    }
+
+    /// Puts all that there is below folders of these names, each of which is like `folder`.
+    pub fn sink(&mut self, path: &[&[u8]], folder: &File) {
+        if path.is_empty() {
+            return;
+        }
+        let (names, mut around) = (self.names.len(), ROOT);
+        for name in path {
+            around = self.add(around, (*name).into(), folder.clone());
+        }
+        // What was on top is at the bottom now.
+        self.files.swap(ROOT as usize, around as usize);
+        self.files[around as usize].first_name = place(self.names.len() - 1);
+        let moved = self.names[..names].iter_mut().filter(|name| name.folder == ROOT);
+        moved.for_each(|name| name.folder = around);
     }
 
     /// The path of a file's first name below the root folder.

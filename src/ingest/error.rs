@@ -1,5 +1,6 @@
 //! Why an archive could not be made.
 
+use crate::monitor::show;
 use crate::storage::StorageError;
 
 /// Why an archive could not be made. What concerns single files is a
@@ -17,9 +18,23 @@ pub enum CreateError {
     /// The tar that comes in is none, or is damaged.
     #[error("standard input: {0}")]
     Tar(#[from] crate::tar::TarError),
-    /// The archive cannot be written.
+    /// The archive cannot be written, or what is added to cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What is added to has a folder of that path where the source has something else, or the
+    /// other way round.
+    #[error("{}: is a folder in archive or source alone; add it --at another path", show(.0))]
+    Clash(Vec<u8>),
+    /// It has features that this version does not know of: what is added would lack them.
+    #[error(
+        "{archive}: has the feature {feature}, which this packfs does not know; use a newer one"
+    )]
+    Feature {
+        /// What is added to.
+        archive: String,
+        /// The feature.
+        feature: String,
+    },
     /// More blocks than an index segment lists.
     #[error("the source has too many distinct blocks for one archive; use a larger --block-size")]
     TooManyBlocks,

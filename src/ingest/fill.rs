@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::CreateError;
 use super::catalog::Stretch;
 use super::feed::{Batch, End, Item};
-use super::known::Known;
+use super::known::{Known, Place};
 use super::window::Window;
 use crate::format::{Id, MAX_FRAME_BLOCKS, MAX_RUN};
 use crate::monitor::Monitor;
@@ -68,14 +68,20 @@ pub struct Filler<'a, F> {
 }
 
 impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
-    /// A filler that hands frames of about `frame_size` bytes to `put`, and gathers what is alike
-    /// within `window` bytes of new blocks; 0: not at all.
-    pub fn new(monitor: &'a dyn Monitor, frame_size: usize, window: usize, put: F) -> Self {
+    /// A filler that drops what is `known`, hands frames of about `frame_size` bytes to `put`, and
+    /// gathers what is alike within `window` bytes of new blocks; 0: not at all.
+    pub fn new(
+        monitor: &'a dyn Monitor,
+        known: Known,
+        frame_size: usize,
+        window: usize,
+        put: F,
+    ) -> Self {
         Self {
             monitor,
             frame_size,
             put,
-            known: Known::default(),
+            known,
             digests: HashMap::new(),
             frame: RawFrame::default(),
             window: (window > 0).then(|| Window::new(window)),
@@ -107,7 +113,7 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
                     at = next;
                 }
                 Item::Hole(length) => {
-                    self.stretches.push(Stretch { bytes: length, first: 0, count: 0 });
+                    self.stretches.push(hole(length));
                     bytes += length;
                 }
                 Item::Same(digest) => {
@@ -128,16 +134,18 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
     }
 
     fn block(&mut self, data: &[u8], length: u32, name: Id) -> Result<(), CreateError> {
-        let (number, new) = self.known.number(name).ok_or(CreateError::TooManyBlocks)?;
+        let (place, new) = self.known.place(name).ok_or(CreateError::TooManyBlocks)?;
         if new {
             self.savings.unique += u64::from(length);
             self.fresh = true;
             self.add(data, name)?;
         } else {
             self.savings.bytes += u64::from(length);
-            self.window.iter_mut().for_each(|window| window.passed(number));
+            if self.known.came_in(place) {
+                self.window.iter_mut().for_each(|window| window.passed(place.number));
+            }
         }
-        extend(&mut self.stretches, number, length);
+        extend(&mut self.stretches, place, length);
         Ok(())
     }
 
@@ -210,39 +218,48 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
         }
         if !self.places.is_empty() {
             for outcome in &mut self.outcomes {
-                outcome.stretches = placed(&outcome.stretches, &self.places);
+                outcome.stretches = placed(&outcome.stretches, &self.known, &self.places);
             }
         }
         Ok((self.outcomes, self.savings))
     }
 }
 
-/// Stretches of blocks numbered in the order they came, as stretches of the order of packing.
-fn placed(stretches: &[Stretch], places: &[(u32, u32)]) -> Vec<Stretch> {
+/// Stretches of new blocks numbered in the order they came, as stretches of the order of packing.
+fn placed(stretches: &[Stretch], known: &Known, places: &[(u32, u32)]) -> Vec<Stretch> {
     let mut packed = Vec::with_capacity(stretches.len());
     for stretch in stretches {
-        if stretch.count == 0 {
+        let Stretch { origin, first, count, .. } = *stretch;
+        if !known.came_in(Place { origin, number: first }) {
             packed.push(*stretch);
+            continue;
         }
-        let first = stretch.first as usize;
-        for (number, length) in &places[first..first + stretch.count as usize] {
-            extend(&mut packed, *number, *length);
+        let first = first as usize;
+        for (number, length) in &places[first..first + count as usize] {
+            extend(&mut packed, Place { origin, number: *number }, *length);
         }
     }
     packed
 }
 
+/// A stretch without data.
+fn hole(bytes: u64) -> Stretch {
+    Stretch { bytes, origin: 0, first: 0, count: 0 }
+}
+
 /// Adds a block to stretches: to the last one, if it goes on from there.
-fn extend(stretches: &mut Vec<Stretch>, number: u32, length: u32) {
+fn extend(stretches: &mut Vec<Stretch>, place: Place, length: u32) {
     let bytes = u64::from(length);
-    match stretches.last_mut() {
-        Some(last)
-            if last.count > 0 && last.count < MAX_RUN && last.first + last.count == number =>
-        {
+    let Place { origin, number } = place;
+    let goes_on = |last: &Stretch| {
+        last.origin == origin && last.count < MAX_RUN && last.first + last.count == number
+    };
+    match stretches.last_mut().filter(|last| goes_on(last)) {
+        Some(last) => {
             last.count += 1;
             last.bytes += bytes;
         }
-        _ => stretches.push(Stretch { bytes, first: number, count: 1 }),
+        None => stretches.push(Stretch { bytes, origin, first: number, count: 1 }),
     }
 }
 
@@ -263,7 +280,7 @@ mod tests {
     fn known_blocks_are_dropped_and_runs_join() {
         let monitor = Quiet::default();
         let mut frames = Vec::new();
-        let mut filler = Filler::new(&monitor, 8, 0, |frame| {
+        let mut filler = Filler::new(&monitor, Known::default(), 8, 0, |frame| {
             frames.push(frame.bytes);
             Ok(())
         });
@@ -272,7 +289,7 @@ mod tests {
             vec![block(1), block(2), block(3), end(5), block(2), block(3), block(1), end(6)];
         filler.take(Batch { items, data: b"aaaabbbbccccbbbbccccaaaa".to_vec() }).unwrap();
         let (outcomes, savings) = filler.finish().unwrap();
-        let stretch = |bytes, first, count| Stretch { bytes, first, count };
+        let stretch = |bytes, first, count| Stretch { bytes, origin: 1, first, count };
         assert_eq!(outcomes[0].stretches, [stretch(12, 0, 3)]);
         assert_eq!(outcomes[1].stretches, [stretch(8, 1, 2), stretch(4, 0, 1)]);
         assert_eq!(savings, Savings { files: 1, bytes: 12, unique: 12 });
@@ -281,20 +298,21 @@ mod tests {
 
     #[test]
     fn stretches_follow_their_blocks() {
-        let stretch = |bytes, first, count| Stretch { bytes, first, count };
+        let stretch = |bytes, first, count| Stretch { bytes, origin: 2, first, count };
         let places = [(0, 10), (3, 11), (1, 12), (2, 13)];
-        let hole = stretch(5, 0, 0);
-        let came = [stretch(33, 0, 3), hole, stretch(13, 3, 1)];
-        let packed = [stretch(10, 0, 1), stretch(11, 3, 1), stretch(12, 1, 1), hole];
-        assert_eq!(placed(&came, &places), [&packed[..], &[stretch(13, 2, 1)]].concat());
-        assert_eq!(placed(&[stretch(25, 2, 2)], &places), [stretch(25, 1, 2)]);
+        let (hole, old) = (hole(5), Stretch { bytes: 7, origin: 1, first: 0, count: 1 });
+        let came = [stretch(33, 0, 3), hole, old, stretch(13, 3, 1)];
+        let packed = [stretch(10, 0, 1), stretch(11, 3, 1), stretch(12, 1, 1), hole, old];
+        let known = Known::new(2);
+        assert_eq!(placed(&came, &known, &places), [&packed[..], &[stretch(13, 2, 1)]].concat());
+        assert_eq!(placed(&[stretch(25, 2, 2)], &known, &places), [stretch(25, 1, 2)]);
     }
 
     #[test]
     fn files_whose_blocks_leave_the_window_at_different_times_keep_them() {
         let monitor = Quiet::default();
         let mut packed: Vec<u8> = Vec::new();
-        let mut filler = Filler::new(&monitor, 8, 10, |frame| {
+        let mut filler = Filler::new(&monitor, Known::default(), 8, 10, |frame| {
             packed.extend(frame.blocks.iter().map(|(_, name)| name[0]));
             Ok(())
         });

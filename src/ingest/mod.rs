@@ -1,8 +1,9 @@
 //! The parallel build: scan → order → drop known files → cut → drop known blocks → gather what is
-//! alike → fill packs → compress → write. [`create()`] is the verb; [`pipeline`] says how its
-//! threads hand over.
+//! alike → fill packs → compress → write. [`create()`] and [`add()`] are the verbs; [`pipeline`]
+//! says how their threads hand over.
 
 mod catalog;
+mod commit;
 mod create;
 mod cut;
 mod error;
@@ -10,18 +11,21 @@ mod feed;
 mod fill;
 mod inspect;
 mod known;
+mod options;
 mod order;
 mod pipeline;
 mod plant;
 mod read;
 mod scan;
+mod source;
 mod tar;
 mod window;
 
 pub use catalog::Catalog;
-pub use create::{CreateOptions, Seek, Source, Summary, create};
+pub use create::{Added, Summary, add, create};
 pub use cut::Cutter;
 pub use error::CreateError;
 pub use known::Known;
+pub use options::{CreateOptions, Seek};
 pub use order::Order;
-pub use scan::scan;
+pub use source::Source;

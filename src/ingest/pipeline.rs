@@ -25,6 +25,7 @@ use super::CreateError;
 use super::cut::Cutter;
 use super::feed::{Batch, Feeder, Gone};
 use super::fill::{Filler, Outcome, RawFrame, Savings};
+use super::known::Known;
 use crate::format::{Codec, Id, IndexBuilder};
 use crate::monitor::Monitor;
 use crate::pack::{self, Compressor, Level, PackWriter};
@@ -76,7 +77,7 @@ struct Squeezed {
 
 type FrameJob = (RawFrame, Sender<Squeezed>);
 
-/// Packs the data of all `jobs`, in their order, into `storage`.
+/// Packs the data of all `jobs`, in their order, into `storage`, but blocks that are `known`.
 ///
 /// `work` does one job, in any of the reading threads.
 ///
@@ -85,6 +86,7 @@ type FrameJob = (RawFrame, Sender<Squeezed>);
 pub fn run<J: Send>(
     jobs: impl Iterator<Item = J> + Send,
     work: impl Fn(J, &mut Feeder) -> Result<(), Gone> + Sync,
+    known: Known,
     packing: &Packing,
     storage: &dyn Storage,
     monitor: &dyn Monitor,
@@ -117,7 +119,7 @@ pub fn run<J: Send>(
                 order.1.into_iter().for_each(drop);
                 written
             })?;
-            let filled = fill(&batches.1, &frames.0, &order.0, packing, monitor, stop);
+            let filled = fill(&batches.1, known, (&frames.0, &order.0), packing, monitor, stop);
             stop.fetch_or(filled.is_err(), Ordering::Relaxed);
             drop((frames.0, order.0));
             match (written.join().map_err(|_| CreateError::Thread)?, filled) {
@@ -174,8 +176,8 @@ fn read<J>(
 /// The filler: drains the jobs' channels in order.
 fn fill(
     queue: &Receiver<Receiver<Batch>>,
-    frames: &Sender<FrameJob>,
-    order: &Sender<Receiver<Squeezed>>,
+    known: Known,
+    (frames, order): (&Sender<FrameJob>, &Sender<Receiver<Squeezed>>),
     packing: &Packing,
     monitor: &dyn Monitor,
     stop: &AtomicBool,
@@ -193,7 +195,7 @@ fn fill(
         order.send(receiver).map_err(|_| CreateError::Thread)?;
         frames.send((frame, sender)).map_err(gone)
     };
-    let mut filler = Filler::new(monitor, packing.frame_size, packing.window, put);
+    let mut filler = Filler::new(monitor, known, packing.frame_size, packing.window, put);
     for job in queue {
         for batch in job {
             if stop.load(Ordering::Relaxed) {

@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use rustix::fs::{OFlags, SeekFrom, fstat, seek};
 use rustix::io::Errno;
 
-use super::catalog::{Catalog, place};
+use super::catalog::{Catalog, ROOT, place};
 use super::feed::{BATCH_BYTES, End, Feeder, Gone, Item, Trouble};
+use super::scan::{Scanned, Top};
 use crate::beneath;
 use crate::format::{Id, Kind};
 use crate::monitor::Monitor;
@@ -18,7 +19,7 @@ const WHOLE: usize = BATCH_BYTES;
 
 /// Reads files of a scanned folder; shared by all reading threads.
 pub struct Reader<'a> {
-    root: BorrowedFd<'a>,
+    tops: &'a HashMap<u32, Top>,
     catalog: &'a Catalog,
     monitor: &'a dyn Monitor,
     /// For each digest of a whole file, the rank of the first file known to have it.
@@ -48,9 +49,10 @@ impl From<Errno> for Stop {
 pub type FileJob = (u32, bool);
 
 impl<'a> Reader<'a> {
-    /// A reader of files below `root`.
-    pub fn new(root: BorrowedFd<'a>, catalog: &'a Catalog, monitor: &'a dyn Monitor) -> Self {
-        Self { root, catalog, monitor, digests: Mutex::new(HashMap::new()) }
+    /// A reader of files that were found.
+    pub fn new(scanned: &'a Scanned, monitor: &'a dyn Monitor) -> Self {
+        let Scanned { tops, catalog } = scanned;
+        Self { tops, catalog, monitor, digests: Mutex::new(HashMap::new()) }
     }
 
     /// Feeds all of these files; the first has this `rank` in the order of packing.
@@ -83,6 +85,27 @@ impl<'a> Reader<'a> {
         self.catalog.names[name as usize].folder
     }
 
+    /// An open folder, and the path of a file below it.
+    fn path(&self, file: u32) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut at = file;
+        let top = loop {
+            let top = self.tops.get(&at);
+            if let Some(Top::Folder(opened)) = top {
+                break opened;
+            }
+            let name = &self.catalog.names[self.catalog.files[at as usize].first_name as usize];
+            names.push(&name.name);
+            match top {
+                Some(Top::Around(opened)) => break opened,
+                _ if at == ROOT => return None,
+                _ => at = name.folder,
+            }
+        };
+        names.reverse();
+        Some((top.as_fd(), names.join(&b'/')))
+    }
+
     /// Opens a file. Its folder is kept open if it is needed `again`: a short path is found sooner.
     fn open(
         &self,
@@ -94,9 +117,11 @@ impl<'a> Reader<'a> {
         let flags = OFlags::NONBLOCK;
         let folder = self.folder(file);
         if again && near.as_ref().is_none_or(|(near, _)| *near != folder) {
-            let path = self.catalog.path(folder);
             let flags = OFlags::PATH | OFlags::DIRECTORY;
-            *near = Some((folder, beneath::open(self.root, &path, flags)?));
+            // Files that were named themselves have no folder that could be opened.
+            if let Some((top, path)) = self.path(folder) {
+                *near = Some((folder, beneath::open(top, &path, flags)?));
+            }
         }
         match near {
             Some((near, opened)) if *near == folder => {
@@ -104,7 +129,10 @@ impl<'a> Reader<'a> {
                 let name = &self.catalog.names[name as usize].name;
                 beneath::open_unseen(opened.as_fd(), name, flags)
             }
-            _ => beneath::open_unseen(self.root, &self.catalog.path(file), flags),
+            _ => {
+                let (top, path) = self.path(file).ok_or(Errno::NOENT)?;
+                beneath::open_unseen(top, &path, flags)
+            }
         }
     }
 

@@ -4,9 +4,11 @@
 //! the order of a walk, whichever was quicker: files of a folder by name, then its sub-folders.
 //! Each folder has a channel of its own, without bound, so that no thread waits for another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -14,7 +16,7 @@ use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
 
 use super::CreateError;
-use super::catalog::{Catalog, ROOT};
+use super::catalog::{Catalog, File, ROOT};
 use super::inspect::{Found, Inspector};
 use crate::beneath;
 use crate::format::Kind;
@@ -23,49 +25,133 @@ use crate::monitor::{Monitor, Phase, Problem};
 /// Names that are handed over together.
 const BATCH: usize = 1024;
 
-/// Lists all that is below `source`, which must be a folder, with so many `threads`.
-///
-/// Files that vanish or are refused are told to the monitor, and left out.
-///
-/// # Errors
-/// If `source` itself cannot be listed, or the monitor says stop.
-pub fn scan(
-    source: &Path,
-    all_times: bool,
-    threads: usize,
-    monitor: &dyn Monitor,
-) -> Result<(OwnedFd, Catalog), CreateError> {
-    monitor.phase(Phase::Scan);
-    let fail = |error: Errno| CreateError::Source {
-        path: source.display().to_string(),
-        source: error.into(),
-    };
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(source, flags, rustix::fs::Mode::empty()).map_err(fail)?;
-    let found = Inspector::new(all_times).enter(root.as_fd()).look(b".").map_err(fail)?;
-    let mut walk = Walk { catalog: Catalog::default(), links: HashMap::new(), monitor };
-    let xattrs = walk.catalog.set_of(found.xattrs);
-    walk.catalog.files.push(super::catalog::File { xattrs, ..found.file });
-    let (sender, entries) = unbounded();
-    let tasks = Tasks::new(Task { path: Vec::new(), found: sender });
-    std::thread::scope(|scope| {
-        let work = || {
-            for n in 0..threads.max(1) {
-                let body = || tasks.work(root.as_fd(), all_times);
-                let name = format!("scan-{n}");
-                let started = std::thread::Builder::new().name(name).spawn_scoped(scope, body);
-                started.map_err(CreateError::Memory)?;
+/// What was found: all names, and where files are opened.
+#[derive(Debug)]
+pub struct Scanned {
+    /// Names, and the files that they name.
+    pub catalog: Catalog,
+    /// What was named to be archived, by its place among the files.
+    pub tops: HashMap<u32, Top>,
+}
+
+/// What the path of a file below a place of the catalog is to be followed from.
+#[derive(Debug)]
+pub enum Top {
+    /// The folder at that place.
+    Folder(OwnedFd),
+    /// The folder around the file at that place.
+    Around(OwnedFd),
+}
+
+/// How sources are listed.
+#[derive(Clone, Copy)]
+pub struct Scan<'a> {
+    /// Whether times of access and of change of the inode are kept.
+    pub all_times: bool,
+    /// How many threads list.
+    pub threads: usize,
+    /// Who is told of files that vanish or are refused, and are left out.
+    pub monitor: &'a dyn Monitor,
+}
+
+impl Scan<'_> {
+    /// Lists all that is below `source`, which must be a folder.
+    ///
+    /// # Errors
+    /// If it cannot be listed, or the monitor says stop.
+    pub fn folder(self, source: &Path) -> Result<Scanned, CreateError> {
+        self.monitor.phase(Phase::Scan);
+        let fail = |error| fail(source, error);
+        let opened = open_folder(source.as_os_str()).map_err(fail)?;
+        let found =
+            Inspector::new(self.all_times).enter(opened.as_fd()).look(b".").map_err(fail)?;
+        let mut walk = Walk::new(self.monitor);
+        let xattrs = walk.catalog.set_of(found.xattrs);
+        walk.catalog.files.push(File { xattrs, ..found.file });
+        self.below(source, &opened, ROOT, &mut walk)?;
+        let tops = HashMap::from([(ROOT, Top::Folder(opened))]);
+        Ok(Scanned { catalog: walk.catalog, tops })
+    }
+
+    /// Lists files and folders, each of which gets its own name in a folder like `around`.
+    ///
+    /// # Errors
+    /// If one of them cannot be looked at, two have the same name, or the monitor says stop.
+    pub fn each(self, sources: &[PathBuf], around: File) -> Result<Scanned, CreateError> {
+        self.monitor.phase(Phase::Scan);
+        let mut walk = Walk::new(self.monitor);
+        walk.catalog.files.push(around);
+        let mut tops = HashMap::new();
+        let mut known = HashSet::new();
+        for source in sources {
+            let name = source.file_name().unwrap_or_default();
+            if !known.insert(name) {
+                return Err(fail(source, Errno::EXIST));
             }
-            walk.run(entries).map_err(|stop| match stop {
-                Stop::Cancelled => CreateError::Cancelled,
-                Stop::Root(error) => fail(error),
-            })
-        };
-        let done = work();
-        tasks.end();
-        done
-    })?;
-    Ok((root, walk.catalog))
+            let name = name.as_bytes();
+            let fail = |error| fail(source, error);
+            let outer = source.parent().filter(|outer| !outer.as_os_str().is_empty());
+            let outer = open_folder(outer.unwrap_or(Path::new(".")).as_os_str()).map_err(fail)?;
+            let follow = source.as_os_str().as_bytes().ends_with(b"/");
+            let folder =
+                if follow { Some(open_folder(source.as_os_str()).map_err(fail)?) } else { None };
+            let mut inspector = Inspector::new(self.all_times);
+            let found = match &folder {
+                Some(folder) => inspector.enter(folder.as_fd()).look(b"."),
+                None => inspector.enter(outer.as_fd()).look(name),
+            };
+            let found = found.map_err(fail)?;
+            let is_folder = found.file.kind() == Some(Kind::Folder);
+            let Some(at) = walk.enter(ROOT, name.into(), found) else { continue };
+            if !is_folder {
+                tops.insert(at, Top::Around(outer));
+                continue;
+            }
+            let unseen = || beneath::open_unseen(outer.as_fd(), name, OFlags::DIRECTORY);
+            let folder = folder.map_or_else(unseen, Ok).map_err(fail)?;
+            self.below(source, &folder, at, &mut walk)?;
+            tops.insert(at, Top::Folder(folder));
+        }
+        Ok(Scanned { catalog: walk.catalog, tops })
+    }
+
+    /// Lists all that is below an open folder, which is `top` in the catalog.
+    fn below(
+        self,
+        source: &Path,
+        opened: &OwnedFd,
+        top: u32,
+        walk: &mut Walk<'_>,
+    ) -> Result<(), CreateError> {
+        let (sender, entries) = unbounded();
+        let tasks = Tasks::new(Task { path: Vec::new(), found: sender });
+        std::thread::scope(|scope| {
+            let work = || {
+                for n in 0..self.threads.max(1) {
+                    let body = || tasks.work(opened.as_fd(), self.all_times);
+                    let name = format!("scan-{n}");
+                    let started = std::thread::Builder::new().name(name).spawn_scoped(scope, body);
+                    started.map_err(CreateError::Memory)?;
+                }
+                walk.run(top, entries).map_err(|stop| match stop {
+                    Stop::Cancelled => CreateError::Cancelled,
+                    Stop::Top(error) => fail(source, error),
+                })
+            };
+            let done = work();
+            tasks.end();
+            done
+        })
+    }
+}
+
+fn fail(source: &Path, error: Errno) -> CreateError {
+    CreateError::Source { path: source.display().to_string(), source: error.into() }
+}
+
+fn open_folder(path: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
 }
 
 /// What comes through the channel of a folder.
@@ -189,12 +275,16 @@ struct Walk<'a> {
 /// Why a walk ended early.
 enum Stop {
     Cancelled,
-    Root(Errno),
+    Top(Errno),
 }
 
-impl Walk<'_> {
-    fn run(&mut self, entries: Receiver<Entries>) -> Result<(), Stop> {
-        let mut todo = vec![(ROOT, entries)];
+impl<'a> Walk<'a> {
+    fn new(monitor: &'a dyn Monitor) -> Self {
+        Self { catalog: Catalog::default(), links: HashMap::new(), monitor }
+    }
+
+    fn run(&mut self, top: u32, entries: Receiver<Entries>) -> Result<(), Stop> {
+        let mut todo = vec![(top, entries)];
         while let Some((folder, entries)) = todo.pop() {
             let start = todo.len();
             for entries in entries {
@@ -203,7 +293,7 @@ impl Walk<'_> {
                 }
                 match entries {
                     Ok(entries) => self.add(folder, entries, &mut todo),
-                    Err(error) if folder == ROOT => return Err(Stop::Root(error)),
+                    Err(error) if folder == top => return Err(Stop::Top(error)),
                     Err(error) => {
                         let path = self.catalog.path(folder);
                         self.problem(path, error, "what is in it is left out");
@@ -227,21 +317,28 @@ impl Walk<'_> {
                     continue;
                 }
             };
-            if let Some(known) = found.shared.and_then(|key| self.links.get(&key)) {
-                self.catalog.link(folder, &name, *known);
-                continue;
-            }
+            let size = found.file.size;
+            let Some(at) = self.enter(folder, name, found) else { continue };
             files += 1;
-            bytes += found.file.size;
-            let mut file = found.file;
-            file.xattrs = self.catalog.set_of(found.xattrs);
-            let at = self.catalog.add(folder, name, file);
-            if let Some(key) = found.shared {
-                self.links.insert(key, at);
-            }
+            bytes += size;
             todo.extend(below.map(|below| (at, below)));
         }
         self.monitor.advance(files, bytes);
+    }
+
+    /// Enters a name into the catalog; returns its file's place, unless that had a name before.
+    fn enter(&mut self, folder: u32, name: Box<[u8]>, found: Found) -> Option<u32> {
+        if let Some(known) = found.shared.and_then(|key| self.links.get(&key)) {
+            self.catalog.link(folder, &name, *known);
+            return None;
+        }
+        let mut file = found.file;
+        file.xattrs = self.catalog.set_of(found.xattrs);
+        let at = self.catalog.add(folder, name, file);
+        if let Some(key) = found.shared {
+            self.links.insert(key, at);
+        }
+        Some(at)
     }
 
     fn problem(&self, path: Vec<u8>, error: Errno, what: &str) {
@@ -272,7 +369,8 @@ mod tests {
         std::fs::create_dir_all(at("a")).unwrap();
         std::fs::write(at("b/file"), "x").unwrap();
         std::fs::hard_link(at("b/file"), at("a/link")).unwrap();
-        let (_, catalog) = scan(temp.path(), false, 2, &Quiet::default()).unwrap();
+        let scan = Scan { all_times: false, threads: 2, monitor: &Quiet::default() };
+        let catalog = scan.folder(temp.path()).unwrap().catalog;
         assert_eq!(catalog.names.len(), 5);
         assert_eq!(catalog.files.len(), 5);
         let regular = catalog.regular();

@@ -14,10 +14,6 @@ use crate::tar::{TarEntry, TarError, TarKind, TarReader};
 
 /// Files up to this length, in bytes, are read into memory, several for one job.
 const LOADED: u64 = BATCH_BYTES as u64;
-/// Mode of folders that the tar has files in, but does not have itself.
-const FOLDER_MODE: u32 = 0o755;
-/// Mode of the root folder bits.
-const S_IFDIR: u32 = 0o40_000;
 
 /// The tar being read, and what came of it so far.
 pub struct TarSource<'a> {
@@ -66,7 +62,7 @@ impl<'a> TarJobs<'a> {
         monitor: &'a dyn Monitor,
     ) -> Result<Self, CreateError> {
         let mut catalog = Catalog::default();
-        catalog.files.push(File { mode: S_IFDIR | FOLDER_MODE, ..File::default() });
+        catalog.files.push(File::implied());
         let source = TarSource {
             reader: TarReader::new(input)?,
             catalog,
@@ -339,8 +335,7 @@ impl TarSource<'_> {
                 None => {
                     let at = place(self.catalog.files.len());
                     let first_name = place(self.catalog.names.len());
-                    let mode = S_IFDIR | FOLDER_MODE;
-                    self.catalog.files.push(File { mode, first_name, ..File::default() });
+                    self.catalog.files.push(File { first_name, ..File::implied() });
                     self.name(folder, name, at);
                     at
                 }

@@ -1,11 +1,14 @@
-//! One pack: how its frames are compressed, and how it is put together.
+//! One pack: how its frames are compressed, how it is put together, and
+//! what it says of itself.
 
 mod codec;
 mod level;
+mod reader;
 mod writer;
 
-pub use codec::{Compressor, inflate, inflate_prefix};
+pub use codec::{Compressor, inflate};
 pub use level::Level;
+pub use reader::footer;
 pub use writer::{PackWriter, SealedPack};
 
 use crate::format::{Id, hex};

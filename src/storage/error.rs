@@ -42,10 +42,13 @@ pub enum ErrorKind {
     /// It is no archive.
     #[error("is not a packfs archive")]
     NotArchive,
+    /// Somebody else writes to it.
+    #[error("is being written to by {0}; wait until that ends")]
+    Busy(String),
     /// It can only be read.
     #[error("an image is never changed; make a new one, or use a store")]
     ReadOnly,
-    /// The image around it does not check out.
+    /// It, or a section of it, does not check out.
     #[error("{0}; restore it from a copy")]
     Format(FormatError),
     /// Anything else the system says.
@@ -72,6 +75,12 @@ impl StorageError {
             _ => ErrorKind::Io(Arc::new(source)),
         };
         kind.of(object)
+    }
+
+    /// What does not check out in that object.
+    #[must_use]
+    pub fn format(object: &str, source: FormatError) -> Self {
+        ErrorKind::Format(source).of(object)
     }
 
     /// Whether the object is not there.

@@ -4,7 +4,9 @@ mod draft;
 mod error;
 mod image;
 mod local;
+mod lock;
 mod memory;
+mod undo;
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +16,9 @@ pub use draft::Draft;
 pub use error::{ErrorKind, StorageError};
 pub use image::{ImageStorage, ImageWriter};
 pub use local::LocalStorage;
+pub use lock::Lock;
 pub use memory::MemoryStorage;
+pub use undo::Undo;
 
 /// Largest object that is read into memory rather than mapped, in bytes.
 ///

@@ -3,7 +3,6 @@
 use crate::format::{FormatError, Problem};
 use crate::index::Missing;
 use crate::storage::StorageError;
-use crate::tree::TreeError;
 
 /// An object of an archive that cannot be used, and why.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,14 +51,5 @@ impl Error {
 impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         Self { object: error.object, cause: Cause::Storage(error.kind) }
-    }
-}
-
-impl From<TreeError> for Error {
-    fn from(error: TreeError) -> Self {
-        match error {
-            TreeError::Storage(error) => error.into(),
-            TreeError::Format { object, source } => Self { object, cause: Cause::Format(source) },
-        }
     }
 }

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most bytes of buffers that wait to be used again: as many as threads inflate at once, or so.
 const MOST: usize = 8 << 20;
+/// A frame is inflated to a multiple of this, in bytes, or to its end.
+pub const INFLATED: u32 = 128 * 1024;
 /// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one: it
 /// is the most that zstd inflates at a time.
-pub(super) const STEP: usize = 128 * 1024;
+pub(super) const STEP: usize = INFLATED as usize;
 
 /// Buffers of frames that are gone.
 #[derive(Debug, Default)]

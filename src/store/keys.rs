@@ -22,7 +22,8 @@ pub fn index_key(id: &Id) -> String {
 }
 
 /// The number and id in the key of a root; `None` if it is not one.
-pub(super) fn parse_root(key: &str) -> Option<(u64, Id)> {
+#[must_use]
+pub fn parse_root(key: &str) -> Option<(u64, Id)> {
     let (number, id) = key.strip_prefix(ROOTS)?.split_once('-')?;
     let (number, id) = (number.parse().ok()?, unhex(id)?);
     // Only as `root_key` writes it: no other spelling of the same number or id.

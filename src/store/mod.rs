@@ -9,8 +9,8 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use error::{Cause, Error};
-pub use frame::Frame;
-pub use keys::{CONFIG, INDEX, ROOTS, index_key, root_key};
+pub use frame::{Frame, INFLATED};
+pub use keys::{CONFIG, INDEX, ROOTS, index_key, parse_root, root_key};
 
 use frame::{Buffers, STEP};
 
@@ -156,8 +156,8 @@ impl Store {
         }
         let length = record.inflated as usize;
         let wanted = (wanted as usize).next_multiple_of(STEP).min(length);
-        let buffer = || self.buffers.take(wanted);
-        let bytes = pack::inflate_prefix(record.codec, stored, length, wanted, buffer);
+        let buffer = |length| self.buffers.take(length);
+        let bytes = pack::inflate(record.codec, stored, length, wanted, &buffer);
         let bytes = bytes.map_err(damaged)?;
         Ok(Frame::new(bytes, &self.buffers))
     }

@@ -1,10 +1,14 @@
 //! The frozen tree of a root: inodes, directory entries and extents, decoded page by page.
 
 mod dictionary;
+mod edit;
+mod parallel;
 mod reader;
+mod seal;
 mod writer;
 
-pub use reader::{Found, Tree, TreeError};
+pub use edit::TreeEdit;
+pub use reader::{Found, Row, Tree};
 pub use writer::TreeWriter;
 
 use crate::format::{Id, PageKind, Section, hex};

@@ -7,32 +7,17 @@ use super::section;
 use crate::cache::Cache;
 use crate::format::{
     Dictionary, Entry, EntryPage, Extent, ExtentPage, FormatError, Inode, InodePage, Kind,
-    ObjectRef, PageKind, PageRef, Problem, Section, TAIL_LEN, TreeFooter, check, inflated_len,
-    read_tail,
+    ObjectRef, PageKind, PageRef, Problem, Section, TAIL_LEN, TreeFooter, XattrSet, check,
+    inflated_len, read_tail,
 };
 use crate::storage::{Storage, StorageError};
 
 /// Bytes of decoded pages that are kept.
 const PAGE_BUDGET: u64 = 64 << 20;
 
-/// Why a tree, or a page of it, could not be read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum TreeError {
-    /// The storage failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// A section does not check out.
-    #[error("{object}: {source}")]
-    Format {
-        /// The tree, as a user would look for it.
-        object: String,
-        /// What is wrong with it.
-        source: FormatError,
-    },
-}
-
+/// A page, decoded.
 #[derive(Debug)]
-enum Page {
+pub(super) enum Page {
     Inodes(InodePage),
     Entries(EntryPage),
     Extents(ExtentPage),
@@ -70,13 +55,16 @@ pub struct Found {
     pub kind: Kind,
 }
 
+/// An inode, the target of a symlink, and extended attributes.
+pub type Row = (Inode, Box<[u8]>, XattrSet);
+
 /// A tree, opened.
 #[derive(Debug)]
 pub struct Tree {
     storage: Arc<dyn Storage>,
-    key: String,
+    object: ObjectRef,
     footer: TreeFooter,
-    pages: Cache<(PageKind, u32), Page, TreeError>,
+    pages: Cache<(PageKind, u32), Page, StorageError>,
 }
 
 impl Tree {
@@ -84,9 +72,9 @@ impl Tree {
     ///
     /// # Errors
     /// If it is missing, cannot be read, or is not what `object` says.
-    pub fn open(storage: Arc<dyn Storage>, object: &ObjectRef) -> Result<Self, TreeError> {
+    pub fn open(storage: Arc<dyn Storage>, object: &ObjectRef) -> Result<Self, StorageError> {
         let key = super::key(&object.id);
-        let format = |source| TreeError::Format { object: storage.locate(&key), source };
+        let format = |source| StorageError::format(&storage.locate(&key), source);
         let tail_at = object.length.checked_sub(TAIL_LEN as u64);
         let tail_at = tail_at.ok_or_else(|| format(Problem::Truncated.of(Section::Tail)))?;
         let tail = storage.get_range(&key, tail_at, TAIL_LEN)?;
@@ -97,7 +85,7 @@ impl Tree {
             return Err(format(Problem::Checksum.of(Section::Tree)));
         }
         let footer = TreeFooter::decode(&bytes).map_err(format)?;
-        Ok(Self { key, footer, pages: Cache::new(PAGE_BUDGET), storage })
+        Ok(Self { object: *object, footer, pages: Cache::new(PAGE_BUDGET), storage })
     }
 
     /// What the tree says of itself.
@@ -106,11 +94,17 @@ impl Tree {
         &self.footer
     }
 
-    fn format(&self, source: FormatError) -> TreeError {
-        TreeError::Format { object: self.storage.locate(&self.key), source }
+    /// What names it.
+    pub(super) fn object(&self) -> ObjectRef {
+        self.object
     }
 
-    fn page(&self, kind: PageKind, at: usize) -> Result<Arc<Page>, TreeError> {
+    fn format(&self, source: FormatError) -> StorageError {
+        StorageError::format(&self.storage.locate(&super::key(&self.object.id)), source)
+    }
+
+    /// A page, decoded, by its place in its table.
+    pub(super) fn page(&self, kind: PageKind, at: usize) -> Result<Arc<Page>, StorageError> {
         let section = section(kind);
         let absent = || self.format(Problem::Malformed("no such page").of(section));
         let page = self.footer.table(kind).get(at).ok_or_else(absent)?;
@@ -119,7 +113,7 @@ impl Tree {
         self.pages.get((kind, slot), weight(kind, page), lost, || self.load(kind, page))
     }
 
-    fn load(&self, kind: PageKind, page: &PageRef) -> Result<Page, TreeError> {
+    fn load(&self, kind: PageKind, page: &PageRef) -> Result<Page, StorageError> {
         let dictionary = match (page.dictionary as usize).checked_sub(1) {
             None => None,
             Some(slot) => Some(self.page(PageKind::Dictionaries, slot)?),
@@ -128,11 +122,9 @@ impl Tree {
             Some(Page::Dictionary(dictionary)) => dictionary.0.as_slice(),
             _ => &[],
         };
-        let key = match (page.tree as usize).checked_sub(1) {
-            None => self.key.clone(),
-            Some(other) => super::key(&self.footer.others[other].id),
-        };
-        let format = |source| TreeError::Format { object: self.storage.locate(&key), source };
+        let other = (page.tree as usize).checked_sub(1).map(|other| &self.footer.others[other]);
+        let key = super::key(&other.unwrap_or(&self.object).id);
+        let format = |source| StorageError::format(&self.storage.locate(&key), source);
         let bytes = self.storage.get_range(&key, page.offset, page.length as usize)?;
         decode(kind, page, &bytes, dictionary).map_err(format)
     }
@@ -145,7 +137,7 @@ impl Tree {
         &self,
         number: u64,
         with: impl FnOnce(&InodePage, &Inode) -> T,
-    ) -> Result<Option<T>, TreeError> {
+    ) -> Result<Option<T>, StorageError> {
         let table = &self.footer.inodes;
         let Some(at) = table.partition_point(|page| page.key <= number).checked_sub(1) else {
             return Ok(None);
@@ -155,11 +147,23 @@ impl Tree {
         Ok(page.get(number).map(|inode| with(page, inode)))
     }
 
+    /// All that an inode has by itself, if there is such an inode: without places in its page, the
+    /// target of a symlink (else empty), and its extended attributes.
+    ///
+    /// # Errors
+    /// If its page cannot be read.
+    pub fn row(&self, number: u64) -> Result<Option<Row>, StorageError> {
+        self.inode(number, |page, inode| {
+            let alone = Inode { xattrs: 0, target_at: 0, ..inode.clone() };
+            (alone, page.target_of(inode).into(), page.xattrs(inode).to_vec())
+        })
+    }
+
     /// The entry of that name in that folder.
     ///
     /// # Errors
     /// If the page that would hold it cannot be read.
-    pub fn lookup(&self, folder: u64, name: &[u8]) -> Result<Option<Found>, TreeError> {
+    pub fn lookup(&self, folder: u64, name: &[u8]) -> Result<Option<Found>, StorageError> {
         let table = &self.footer.entry_pages;
         let before = |page: &PageRef| (page.key, page.name.as_slice()) <= (folder, name);
         let Some(at) = table.partition_point(before).checked_sub(1) else { return Ok(None) };
@@ -180,7 +184,7 @@ impl Tree {
         folder: u64,
         offset: u64,
         mut each: impl FnMut(&[u8], Found, u64) -> bool,
-    ) -> Result<(), TreeError> {
+    ) -> Result<(), StorageError> {
         let table = &self.footer.entry_pages;
         let first = match offset {
             // A folder may begin in the page before the first that begins with it.
@@ -217,7 +221,7 @@ impl Tree {
     ///
     /// # Errors
     /// If a page cannot be read, or what `each` fails with.
-    pub fn extents<E: From<TreeError>>(
+    pub fn extents<E: From<StorageError>>(
         &self,
         inode: u64,
         size: u64,

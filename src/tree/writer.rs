@@ -1,36 +1,25 @@
 //! Writes a tree: rows come in order, and leave as pages.
 
-use super::dictionary::dictionary;
-use super::section;
+use super::reader::Tree;
+use super::seal::{Page, Shared, Slot, seal};
 use crate::format::{
-    Dictionary, EntryPage, Extent, ExtentPage, Id, Inode, InodePage, Kind, ObjectRef, PageKind,
-    PageRef, PageTable, Sealer, Section, TreeFooter, XattrSet, tail,
+    EntryPage, Extent, ExtentPage, Id, Inode, InodePage, Kind, ObjectRef, PageKind, PageRef,
+    TreeFooter, XattrSet,
 };
+use crate::storage::StorageError;
 
-/// Rows of a page of inodes or entries.
-const PAGE_ROWS: usize = 2048;
-/// Rows of a page of extents, which are narrower.
-const EXTENT_ROWS: usize = 4096;
-/// Pages that are compressed with and without a dictionary, to see whether it pays.
-const TRIED: usize = 8;
 /// A page is cut once its symlink targets, attributes or names come to so many bytes.
 const PAGE_BYTES: usize = 256 * 1024;
-
 /// What an extended attribute counts beside its bytes, so that a page never has too many.
 const ATTRIBUTE: usize = 16;
 
-/// A page that is not compressed yet: what pages have in common shows only at the end.
-#[derive(Debug)]
-struct Page {
-    key: u64,
-    name: Vec<u8>,
-    before: u64,
-    rows: usize,
-    payload: Vec<u8>,
+/// Rows of a page of a kind; extents are narrower.
+pub(super) const fn page_rows(kind: PageKind) -> usize {
+    match kind {
+        PageKind::Extents => 4096,
+        _ => 2048,
+    }
 }
-
-/// A section's bytes and checksum.
-type Sealed = (Vec<u8>, u64);
 
 /// A tree being written. Inodes come in the order of their numbers, entries in the order of
 /// (folder, name), extents in the order of (inode, offset).
@@ -38,13 +27,16 @@ type Sealed = (Vec<u8>, u64);
 pub struct TreeWriter {
     level: i32,
     footer: TreeFooter,
-    inode_pages: Vec<Page>,
-    entry_pages: Vec<Page>,
-    extent_pages: Vec<Page>,
+    shared: Shared,
+    inode_pages: Vec<Slot>,
+    entry_pages: Vec<Slot>,
+    extent_pages: Vec<Slot>,
     inodes: InodePage,
     inode_bytes: usize,
     entries: EntryPage,
     extents: ExtentPage,
+    /// Rows that the pages to come have at most, other than [`page_rows`].
+    most: Option<usize>,
 }
 
 impl TreeWriter {
@@ -53,22 +45,93 @@ impl TreeWriter {
     pub fn new(level: i32) -> Self {
         Self {
             level,
+            footer: TreeFooter { next_inode: super::ROOT, ..TreeFooter::default() },
+            shared: Shared::default(),
             inode_pages: Vec::new(),
             entry_pages: Vec::new(),
             extent_pages: Vec::new(),
-            footer: TreeFooter { next_inode: super::ROOT, ..TreeFooter::default() },
             inodes: InodePage::new(super::ROOT),
             inode_bytes: 0,
             entries: EntryPage::default(),
             extents: ExtentPage::default(),
+            most: None,
         }
     }
 
+    /// Begins a tree that can [`keep`](Self::keep) pages of `base`.
+    pub(super) fn over(base: &Tree, level: i32) -> Result<Self, StorageError> {
+        let mut writer = Self::new(level);
+        writer.shared = Shared::of(base)?;
+        writer.footer.has_xattrs = base.footer().has_xattrs;
+        Ok(writer)
+    }
+
+    /// Takes a page of the base as it is; it comes where the rows have come to.
+    pub(super) fn keep(&mut self, kind: PageKind, page: &PageRef) {
+        self.end(kind);
+        let mut page = PageRef { tree: self.shared.slot(page.tree), ..page.clone() };
+        match kind {
+            PageKind::Inodes => {
+                self.skip_to(page.key + u64::from(page.rows));
+                self.inode_pages.push(Slot::Kept(page));
+            }
+            PageKind::Entries => {
+                page.before = self.footer.entries;
+                self.footer.entries += u64::from(page.rows);
+                self.entry_pages.push(Slot::Kept(page));
+            }
+            PageKind::Extents => self.extent_pages.push(Slot::Kept(page)),
+            PageKind::Dictionaries => {}
+        }
+    }
+
+    /// Prepares for `rows` that come together: in the page that is open if they fit, else in
+    /// pages of their own, none of them much shorter than the others.
+    pub(super) fn expect(&mut self, kind: PageKind, rows: usize) {
+        let open = match kind {
+            PageKind::Inodes => self.inodes.inodes.len(),
+            PageKind::Entries => self.entries.entries.len(),
+            _ => self.extents.extents.len(),
+        };
+        let most = page_rows(kind) * 3 / 2;
+        self.most = Some(most);
+        if open + rows > most {
+            self.end(kind);
+            self.most = Some(rows.div_ceil(rows.div_ceil(most)));
+        }
+    }
+
+    /// What comes next has nothing to do with what was expected.
+    pub(super) fn expect_anything(&mut self) {
+        self.most = None;
+    }
+
+    fn is_full(&self, kind: PageKind, rows: usize) -> bool {
+        rows >= self.most.unwrap_or(page_rows(kind))
+    }
+
+    /// The inode that comes next has this number.
+    pub(super) fn skip_to(&mut self, number: u64) {
+        if number != self.footer.next_inode {
+            self.end_inodes();
+            self.footer.next_inode = number;
+            self.inodes = InodePage::new(number);
+        }
+    }
+
+    /// The number of the inode that comes next.
+    #[must_use]
+    pub fn next_inode(&self) -> u64 {
+        self.footer.next_inode
+    }
+
     /// Adds the inode of the next number, with its symlink target and extended attributes.
-    pub fn inode(&mut self, mut inode: Inode, target: &[u8], xattrs: &XattrSet) {
-        if self.inodes.inodes.len() == PAGE_ROWS || self.inode_bytes > PAGE_BYTES {
+    pub fn inode(&mut self, mut inode: Inode, target: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) {
+        let full = self.is_full(PageKind::Inodes, self.inodes.inodes.len());
+        if full || self.inode_bytes > PAGE_BYTES {
             self.end_inodes();
         }
+        inode.xattrs = 0;
         if !xattrs.is_empty() {
             self.footer.has_xattrs = true;
             inode.xattrs = self.set_of(xattrs);
@@ -79,14 +142,14 @@ impl TreeWriter {
     }
 
     /// The reference to a set of attributes of the current page; equal sets are kept once.
-    fn set_of(&mut self, xattrs: &XattrSet) -> u32 {
-        let sets = &mut self.inodes.sets;
+    fn set_of(&mut self, xattrs: &[(Vec<u8>, Vec<u8>)]) -> u32 {
+        let sets: &mut Vec<XattrSet> = &mut self.inodes.sets;
         let at = sets.iter().rposition(|set| set == xattrs).unwrap_or_else(|| {
             self.inode_bytes += xattrs
                 .iter()
                 .map(|(name, value)| ATTRIBUTE + name.len() + value.len())
                 .sum::<usize>();
-            sets.push(xattrs.clone());
+            sets.push(xattrs.to_vec());
             sets.len() - 1
         });
         u32::try_from(at + 1).unwrap_or(u32::MAX)
@@ -94,7 +157,8 @@ impl TreeWriter {
 
     /// Adds an entry.
     pub fn entry(&mut self, folder: u64, name: &[u8], inode: u64, kind: Kind) {
-        if self.entries.entries.len() == PAGE_ROWS || self.entries.name_bytes() > PAGE_BYTES {
+        let full = self.is_full(PageKind::Entries, self.entries.entries.len());
+        if full || self.entries.name_bytes() > PAGE_BYTES {
             self.end_entries();
         }
         self.entries.push(folder, name, inode, kind);
@@ -103,10 +167,19 @@ impl TreeWriter {
 
     /// Adds an extent. The last one of a file has length [`Extent::REST`].
     pub fn extent(&mut self, extent: Extent) {
-        if self.extents.extents.len() == EXTENT_ROWS {
+        if self.is_full(PageKind::Extents, self.extents.extents.len()) {
             self.end_extents();
         }
         self.extents.extents.push(extent);
+    }
+
+    fn end(&mut self, kind: PageKind) {
+        match kind {
+            PageKind::Inodes => self.end_inodes(),
+            PageKind::Entries => self.end_entries(),
+            PageKind::Extents => self.end_extents(),
+            PageKind::Dictionaries => {}
+        }
     }
 
     fn end_inodes(&mut self) {
@@ -114,8 +187,8 @@ impl TreeWriter {
         self.inode_bytes = 0;
         let (key, rows) = (page.first, page.inodes.len());
         if rows > 0 {
-            let payload = page.payload();
-            self.inode_pages.push(Page { key, name: Vec::new(), before: 0, rows, payload });
+            let (name, payload) = (Vec::new(), page.payload());
+            self.inode_pages.push(Slot::Fresh(Page { key, name, before: 0, rows, payload }));
         }
     }
 
@@ -123,8 +196,8 @@ impl TreeWriter {
         let page = std::mem::take(&mut self.entries);
         if let Some(first) = page.entries.first() {
             let (key, name, rows) = (first.folder, page.name(first).to_vec(), page.entries.len());
-            let before = self.footer.entries - rows as u64;
-            self.entry_pages.push(Page { key, name, before, rows, payload: page.payload() });
+            let (before, payload) = (self.footer.entries - rows as u64, page.payload());
+            self.entry_pages.push(Slot::Fresh(Page { key, name, before, rows, payload }));
         }
     }
 
@@ -133,117 +206,32 @@ impl TreeWriter {
         if let Some(first) = page.extents.first() {
             let (key, before, rows) = (first.inode, first.offset, page.extents.len());
             let (name, payload) = (Vec::new(), page.payload());
-            self.extent_pages.push(Page { key, name, before, rows, payload });
+            self.extent_pages.push(Slot::Fresh(Page { key, name, before, rows, payload }));
         }
     }
 
-    /// Ends the tree, whose extents refer to blocks of `origins`. Returns its bytes and name.
+    /// Ends the tree, whose extents refer to blocks of `origins`; pages are compressed by so many
+    /// `threads`. Returns its bytes and name.
     #[must_use]
-    pub fn finish(mut self, origins: Vec<Id>) -> (Vec<u8>, ObjectRef) {
+    pub fn finish(mut self, origins: Vec<Id>, threads: usize) -> (Vec<u8>, ObjectRef) {
         self.end_inodes();
         self.end_entries();
         self.end_extents();
         self.footer.origins = origins;
-        let mut bytes = Vec::new();
-        for (kind, pages) in [
-            (PageKind::Inodes, self.inode_pages),
-            (PageKind::Entries, self.entry_pages),
-            (PageKind::Extents, self.extent_pages),
-        ] {
-            put_pages(&mut bytes, &mut self.footer, kind, pages, self.level);
-        }
-        let (footer, checksum) = self.footer.encode();
-        let at = bytes.len() as u64;
-        bytes.extend(&footer);
-        bytes.extend(tail(at, footer.len() as u64));
-        let id = *blake3::hash(&bytes).as_bytes();
-        let object = ObjectRef { id, length: bytes.len() as u64, checksum };
-        (bytes, object)
-    }
-}
-
-/// Compresses pages of a kind, with a dictionary if that makes them smaller, and writes them.
-fn put_pages(
-    out: &mut Vec<u8>,
-    footer: &mut TreeFooter,
-    kind: PageKind,
-    pages: Vec<Page>,
-    level: i32,
-) {
-    let payloads: Vec<&[u8]> = pages.iter().map(|page| page.payload.as_slice()).collect();
-    let shared = Dictionary(dictionary(&payloads));
-    let stored = shared.encode(level);
-    let mut sealer = Sealer::new(level, &[]);
-    let mut slot = 0;
-    if pays(&payloads, &shared.0, stored.0.len(), section(kind), level) {
-        sealer = Sealer::new(level, &shared.0);
-        let key = footer.dictionaries.len() as u64;
-        let page = Page { key, name: Vec::new(), before: 0, rows: 0, payload: shared.0 };
-        footer.dictionaries.push(put_page(out, page, stored, 0));
-        slot = u32::try_from(footer.dictionaries.len()).unwrap_or(u32::MAX);
-    }
-    let mut put = |page: Page| {
-        let sealed = sealer.seal(section(kind), &page.payload);
-        put_page(out, page, sealed, slot)
-    };
-    let table: PageTable = pages.into_iter().map(&mut put).collect();
-    match kind {
-        PageKind::Inodes => footer.inodes = table,
-        PageKind::Entries => footer.entry_pages = table,
-        PageKind::Extents => footer.extents = table,
-        PageKind::Dictionaries => footer.dictionaries = table,
-    }
-}
-
-/// Whether pages with a dictionary, and the dictionary, are shorter than pages without: as told by
-/// a few of the pages, since compressing is most of the work.
-fn pays(
-    payloads: &[&[u8]],
-    dictionary: &[u8],
-    stored: usize,
-    section: Section,
-    level: i32,
-) -> bool {
-    if dictionary.is_empty() {
-        return false;
-    }
-    let step = payloads.len().div_ceil(TRIED);
-    let length = |dictionary: &[u8]| -> usize {
-        let mut sealer = Sealer::new(level, dictionary);
-        let tried = payloads.iter().step_by(step);
-        tried.map(|payload| sealer.seal(section, payload).0.len()).sum()
-    };
-    length(dictionary) * step + stored < length(&[]) * step
-}
-
-fn put_page(out: &mut Vec<u8>, page: Page, sealed: Sealed, dictionary: u32) -> PageRef {
-    let (bytes, checksum) = sealed;
-    let short = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    let offset = out.len() as u64;
-    out.extend(&bytes);
-    PageRef {
-        key: page.key,
-        name: page.name,
-        before: page.before,
-        rows: short(page.rows),
-        tree: 0,
-        offset,
-        length: short(bytes.len()),
-        inflated: short(page.payload.len()),
-        dictionary,
-        checksum,
+        let pages = [self.inode_pages, self.entry_pages, self.extent_pages];
+        seal(self.footer, pages, self.shared, self.level, threads)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Found, ROOT, Tree, TreeError};
+    use super::super::{Found, ROOT, Tree};
     use super::*;
-    use crate::storage::{MemoryStorage, Storage};
+    use crate::storage::{MemoryStorage, Storage, StorageError};
     use std::sync::Arc;
 
     fn opened(writer: TreeWriter) -> Tree {
-        let (bytes, object) = writer.finish(vec![[7; 32]]);
+        let (bytes, object) = writer.finish(vec![[7; 32]], 1);
         open(&bytes, &object)
     }
 
@@ -258,9 +246,9 @@ mod tests {
         let mut writer = TreeWriter::new(3);
         let names: Vec<String> = (0..5000).map(|n| format!("name {n:05}")).collect();
         let folder = Inode { mode: 0o40_755, ..Inode::default() };
-        writer.inode(folder.clone(), b"", &vec![]);
+        writer.inode(folder.clone(), b"", &[]);
         for (n, name) in names.iter().enumerate() {
-            writer.inode(folder.clone(), b"", &vec![]);
+            writer.inode(folder.clone(), b"", &[]);
             writer.entry(ROOT, name.as_bytes(), n as u64 + 2, Kind::Folder);
         }
         for n in 0..3 {
@@ -318,7 +306,7 @@ mod tests {
         let tree = opened(writer);
         let from = |inode, offset| {
             let mut found = Vec::new();
-            tree.extents::<TreeError>(inode, 99_995, offset, |extent| {
+            tree.extents::<StorageError>(inode, 99_995, offset, |extent| {
                 assert_eq!(
                     extent.end(),
                     99_995.min(extent.offset + if inode == 3 { 10 } else { 99_995 })
@@ -347,7 +335,7 @@ mod tests {
         (0..4096).for_each(|n| writer.extent(extent(n + 40_000, 1)));
         let tree = opened(writer);
         let mut end = 0;
-        tree.extents::<TreeError>(2, 1 << 40, 0, |extent| {
+        tree.extents::<StorageError>(2, 1 << 40, 0, |extent| {
             assert!(extent.offset <= end && end < extent.end());
             end = extent.end();
             Ok(true)
@@ -361,9 +349,9 @@ mod tests {
         let mut writer = TreeWriter::new(19);
         let inode = |n: u64| Inode { mode: 0o100_644, size: n * n % 9973, ..Inode::default() };
         for n in 0..30_000 {
-            writer.inode(inode(n % 1500), b"", &vec![]);
+            writer.inode(inode(n % 1500), b"", &[]);
         }
-        let (mut bytes, object) = writer.finish(vec![]);
+        let (mut bytes, object) = writer.finish(vec![], 2);
         let tree = open(&bytes, &object);
         assert_eq!(tree.footer().dictionaries.len(), 1);
         assert!(tree.footer().inodes.iter().all(|page| page.dictionary == 1));

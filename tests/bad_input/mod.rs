@@ -1,5 +1,6 @@
 //! What cannot be done ends in one clear line and a non-zero exit, and leaves nothing behind.
 
+mod add;
 mod archives;
 mod changing;
 mod create;

@@ -1,5 +1,6 @@
 //! What comes out of an archive is what went in, by every way out.
 
+mod add;
 mod extract;
 mod frames;
 mod listing;

@@ -46,9 +46,9 @@ pub fn frames(pack: &[u8]) -> Vec<FrameRecord> {
     PackFooter::decode(&pack[footer.clone()], footer.start as u64).unwrap().frames
 }
 
-/// The keys of all objects of a store, in order.
+/// The keys of all objects of a store, in order; what is below `live/` is no object.
 pub fn object_keys(store: &Path) -> Vec<String> {
-    load(store).into_keys().collect()
+    load(store).into_keys().filter(|key| !key.starts_with("live/")).collect()
 }
 
 /// Reads an archive, image or store.

@@ -1,0 +1,24 @@
+//! One raw LZ4 block.
+
+use super::{Encoder, Plain, Row, Wanted};
+use crate::format::{Codec, Problem};
+use crate::pack::Level;
+
+pub(super) const ROW: Row = Row { codec: Codec::Lz4, encoder, inflate };
+
+struct Lz4;
+
+fn encoder(_: Level) -> std::io::Result<Box<dyn Encoder>> {
+    Ok(Box::new(Lz4))
+}
+
+impl Encoder for Lz4 {
+    fn encode(&mut self, plain: &Plain<'_>) -> Option<Vec<u8>> {
+        Some(lz4_flex::block::compress(plain.bytes))
+    }
+}
+
+/// LZ4 knows no stopping: it inflates all.
+fn inflate(stored: Vec<u8>, wanted: Wanted<'_>) -> Result<Vec<u8>, Problem> {
+    lz4_flex::block::decompress(&stored, wanted.length).map_err(|_| Problem::Inflate)
+}

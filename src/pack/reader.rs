@@ -1,0 +1,44 @@
+//! Reads what a pack says of itself. Its frames the index finds without that.
+
+use crate::format::{Id, PackFooter, Problem, Section, TAIL_LEN, read_tail};
+use crate::storage::{Storage, StorageError};
+
+/// The footer of the pack of that id, which is `length` bytes long.
+///
+/// # Errors
+/// If the pack is missing or shorter than that, cannot be read, or does not check out.
+pub fn footer(storage: &dyn Storage, id: &Id, length: u64) -> Result<PackFooter, StorageError> {
+    let key = super::key(id);
+    let format = |source| StorageError::format(&storage.locate(&key), source);
+    let tail_at = length.checked_sub(TAIL_LEN as u64);
+    let tail_at = tail_at.ok_or_else(|| format(Problem::Truncated.of(Section::Tail)))?;
+    let tail = storage.get_range(&key, tail_at, TAIL_LEN)?;
+    let (offset, footer_len) = read_tail(&tail, length).map_err(format)?;
+    let footer_len = usize::try_from(footer_len).unwrap_or(usize::MAX);
+    let footer = storage.get_range(&key, offset, footer_len)?;
+    PackFooter::decode(&footer, offset).map_err(format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PackWriter;
+    use super::*;
+    use crate::format::{BlockHash, Codec};
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn a_pack_tells_its_blocks() {
+        let storage = MemoryStorage::default();
+        let mut writer = PackWriter::new([0; 32], 0, BlockHash::Blake3, 16);
+        writer.add_frame(Codec::None, b"abc", &[(1, [1; 32]), (2, [2; 32])]);
+        let pack = writer.seal();
+        let key = super::super::key(&pack.id);
+        storage.put(&key, &pack.bytes).unwrap();
+        let length = pack.bytes.len() as u64;
+        assert_eq!(footer(&storage, &pack.id, length).unwrap(), pack.footer);
+        let error = footer(&storage, &pack.id, length - 1).unwrap_err();
+        assert!(error.to_string().contains(&key), "{error}");
+        assert!(footer(&storage, &pack.id, 7).is_err());
+        assert!(footer(&storage, &[7; 32], length).unwrap_err().is_not_found());
+    }
+}
