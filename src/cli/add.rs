@@ -1,5 +1,6 @@
 //! `packfs add`: a store has more than before.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -64,10 +65,11 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
     if !matches!(source, Source::Tar(_)) {
         check_apart(&args.src, &args.store)?;
     }
-    logger::start(None)?;
     catch_interrupts();
     let _lock = Lock::take(&args.store)?;
-    let store = Store::open(storage, OpenOptions::default())?;
+    // Anew: what is there may have changed until it was locked.
+    let store = Store::open(archive::storage(&args.store)?, OpenOptions::default())?;
+    logger::start(None)?;
     let progress = Progress::new(args.packing.quiet || args.packing.json);
     let start = Instant::now();
     let added = add(source, &at, &store, &options, &progress);
@@ -81,18 +83,21 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
             report.print(&args.packing, &added.summary)
         }
         None => {
-            nothing(args)?;
+            nothing(args, &report)?;
             report.outcome(&args.packing)
         }
     }
 }
 
 /// All of it was there already.
-fn nothing(args: &AddArgs) -> Outcome {
+fn nothing(args: &AddArgs, report: &Report<'_>) -> Outcome {
     let archive = args.store.display().to_string();
     let text = match (args.packing.json, args.packing.quiet) {
         (true, _) => {
-            let json = serde_json::json!({ "archive": archive, "root": null, "bytes": 0 });
+            let problems = report.problems;
+            let json = serde_json::json!({
+                "archive": archive, "root": null, "bytes": 0, "problems": problems,
+            });
             format!("{json}\n")
         }
         (false, true) => String::new(),
@@ -114,17 +119,19 @@ fn components(path: &OsString) -> Result<Vec<&[u8]>, Failure> {
 
 /// Whether a source stands for what is in it: it has no name of its own.
 fn is_content(source: &Path) -> bool {
-    source.file_name().is_none() || source.as_os_str().as_bytes().ends_with(b"/.")
+    let path = source.as_os_str().as_bytes();
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    source.file_name().is_none() || path[..end].ends_with(b"/.")
 }
 
 fn check_names(sources: &[PathBuf]) -> Result<(), Failure> {
-    for (at, source) in sources.iter().enumerate() {
+    let mut names = HashSet::new();
+    for source in sources {
         if source.as_os_str() == STDIN || is_content(source) {
             let source = source.display();
             return Err(Failure::Usage(format!("{source} must be the only SRC")));
         }
-        let same = |other: &PathBuf| other.file_name() == source.file_name();
-        if sources[..at].iter().any(same) {
+        if !names.insert(source.file_name()) {
             let name = source.file_name().unwrap_or_default().display();
             return Err(Failure::Usage(format!(
                 "two SRC are called {name}; add them one after another, or --at different paths"

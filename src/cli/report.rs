@@ -41,7 +41,7 @@ impl Report<'_> {
             return Ok(ExitCode::SUCCESS);
         }
         Err(Failure::Failed(format!(
-            "{}: made, but {} files were left out or changed while they were read (named above); \
+            "{}: done, but {} files were left out or changed while they were read (named above); \
              --ignore-errors takes that as success",
             self.archive.display(),
             self.problems

@@ -19,6 +19,8 @@ const FLAG_ZSTD: u16 = 1;
 const FLAG_DICTIONARY: u16 = 2;
 /// What marks a dictionary that is more than bytes to zstd. Ours are bytes and no more.
 const ZSTD_DICTIONARY: [u8; 4] = 0xEC30_A437_u32.to_le_bytes();
+/// Where the compatible features lie.
+const COMPATIBLE_AT: usize = 16;
 /// Where the inflated length lies.
 const INFLATED_AT: usize = 32;
 /// Where the checksum lies; it covers all before it, then the payload.
@@ -235,6 +237,13 @@ pub fn check(section: Section, bytes: &[u8]) -> Result<u64, FormatError> {
 #[must_use]
 pub fn inflated_len(bytes: &[u8]) -> Option<u64> {
     bytes.get(INFLATED_AT..).and_then(<[u8]>::first_chunk).map(|field| u64::from_le_bytes(*field))
+}
+
+/// Bits of compatible features that its envelope states; 0 if it has none.
+#[must_use]
+pub fn compatible(bytes: &[u8]) -> u32 {
+    let field = bytes.get(COMPATIBLE_AT..).and_then(<[u8]>::first_chunk);
+    field.map_or(0, |field| u32::from_le_bytes(*field))
 }
 
 /// As [`check`], for a section that is read in place and so must not be compressed.

@@ -1,6 +1,8 @@
 //! The index segment, read in place: block number → frame and offset.
 //! Layout: `format-spec.md`, "Index segment".
 
+use std::collections::HashMap;
+
 use super::pack::frames_cover;
 use super::wire::{Cursor, Put};
 use super::{
@@ -261,6 +263,8 @@ impl<B: AsRef<[u8]>> Segment<B> {
 #[derive(Debug, Default)]
 pub struct IndexBuilder {
     homes: Vec<Id>,
+    /// The place of each among the homes.
+    slots: HashMap<Id, u32>,
     packs: Vec<(Id, u64)>,
     ranges: Vec<Range>,
     frames: Vec<u8>,
@@ -317,11 +321,11 @@ impl IndexBuilder {
 
     /// States that blocks `local..` of this segment are blocks `first..` of `home`.
     pub fn add_range(&mut self, home: Id, first: u32, count: u32, local: u32) {
-        let slot = self.homes.iter().position(|known| *known == home).unwrap_or_else(|| {
+        let next = u32::try_from(self.homes.len()).unwrap_or(u32::MAX);
+        let home = *self.slots.entry(home).or_insert_with(|| {
             self.homes.push(home);
-            self.homes.len() - 1
+            next
         });
-        let home = u32::try_from(slot).unwrap_or(u32::MAX);
         self.ranges.push(Range { home, first, count, local });
     }
 

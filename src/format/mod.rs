@@ -24,7 +24,8 @@ pub use config::{BlockHash, Config, Cutting};
 pub use dictionary::Dictionary;
 pub use entries::{Entry, EntryPage, valid_name};
 pub use envelope::{
-    ENVELOPE_LEN, Sealer, Section, VERSION, check, check_plain, inflated_len, open, open_with, seal,
+    ENVELOPE_LEN, Sealer, Section, VERSION, check, check_plain, compatible, inflated_len, open,
+    open_with, seal,
 };
 pub use error::{FormatError, Problem};
 pub use extents::{Extent, ExtentPage};

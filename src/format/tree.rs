@@ -137,6 +137,11 @@ impl TreeFooter {
         let extents = table(counts[2], PageKind::Extents)?;
         let dictionaries = table(counts[3], PageKind::Dictionaries)?;
         cursor.end()?;
+        let numbered = inodes.last().map(|last| last.key.checked_add(last.rows.into()));
+        let beyond = numbered.is_some_and(|end| end.is_none_or(|end| end > next_inode));
+        if beyond || next_inode > i64::MAX.cast_unsigned() {
+            return Err(Problem::Malformed("inodes beyond the next one"));
+        }
         let listed = entry_pages.last().map_or(0, |last| last.before + u64::from(last.rows));
         if listed != entries {
             return Err(Problem::Malformed("entries that no page has"));
@@ -293,6 +298,10 @@ mod tests {
         let mut more = footer.clone();
         more.entries += 1;
         assert!(TreeFooter::decode(&more.encode().0).is_err());
+        for next_inode in [11, 1 << 63] {
+            let short = TreeFooter { next_inode, ..footer.clone() };
+            assert!(TreeFooter::decode(&short.encode().0).is_err(), "{next_inode}");
+        }
         // A dictionary that needs a dictionary would never end.
         let mut deep = footer.clone();
         deep.dictionaries[0].dictionary = 1;

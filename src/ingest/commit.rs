@@ -39,6 +39,11 @@ impl Prepared {
     pub fn publish(&self, storage: &dyn Storage) -> Result<(), StorageError> {
         storage.put(&self.key, &self.bytes)
     }
+
+    /// Whether the root is sure not to be there.
+    pub fn is_absent(&self, storage: &dyn Storage) -> bool {
+        storage.size(&self.key).is_err_and(|error| error.is_not_found())
+    }
 }
 
 /// Prepares the commit of what was taken to an empty `storage`, or to a `base`, which is a store
@@ -66,9 +71,17 @@ pub fn prepare(
     totals.unique = taken.packed.savings.unique;
     let (segments, index) = put_index(store, taken.packed.index, storage)?;
     storage.put(&tree::key(&object.id), &bytes)?;
+    if let Some(store) = store {
+        // What is added to may be anything: before its head is replaced, read what replaces it.
+        let tree = store.with_tree(&object)?;
+        tree.check_own_pages()?;
+    }
     let parent = store.and_then(|store| parse_root(store.root().0));
+    let number = parent.map_or(Some(1), |(number, _)| number.checked_add(1));
+    let inconsistent = || CreateError::Inconsistent(storage.name());
+    let number = number.ok_or_else(inconsistent)?;
     let root = Root {
-        number: parent.map_or(1, |(number, _)| number.saturating_add(1)),
+        number,
         created: options.created,
         tree: object,
         parents: parent.map(|(_, id)| id).into_iter().collect(),
@@ -102,7 +115,11 @@ fn put_index(
     let id = *blake3::hash(&bytes).as_bytes();
     let length = bytes.len() as u64;
     storage.put(&index_key(&id), &bytes)?;
-    listed.push(ObjectRef { id, length, checksum });
+    let new = ObjectRef { id, length, checksum };
+    // The same blocks packed again, because their hashes are too short to know them by.
+    if listed.last() != Some(&new) {
+        listed.push(new);
+    }
     Ok((listed, length))
 }
 

@@ -75,9 +75,7 @@ pub fn add(
     monitor: &dyn Monitor,
 ) -> Result<Option<Added>, CreateError> {
     let config = store.config();
-    if let Some(feature) = config.compatible.first().cloned() {
-        return Err(CreateError::Feature { archive: store.name(), feature });
-    }
+    may_follow(store)?;
     let options = &CreateOptions {
         cutting: config.cutting,
         hash: config.hash,
@@ -98,7 +96,7 @@ pub fn add(
         mtime: Time { sec: options.created, nsec: 0 },
         ..File::implied()
     };
-    let (known, origins) = Known::of(store);
+    let (known, origins) = Known::of(store, monitor);
     let undo = Undo::new(store.storage());
     let mut taken = take(source, &around, known, &undo, options, monitor)?;
     monitor.phase(Phase::Tree);
@@ -110,10 +108,28 @@ pub fn add(
     if monitor.cancelled() {
         return Err(CreateError::Cancelled);
     }
-    let written = undo.keep();
-    prepared.publish(store.storage())?;
+    if let Err(error) = prepared.publish(store.storage()) {
+        // It may be there nevertheless: then nothing that it names may go.
+        if !prepared.is_absent(store.storage()) {
+            let _ = undo.keep();
+        }
+        return Err(error.into());
+    }
     let summary = summary(&prepared, savings, problems);
-    Ok(Some(Added { summary, root: prepared.root.number, written }))
+    Ok(Some(Added { summary, root: prepared.root.number, written: undo.keep() }))
+}
+
+/// Whether a new root may follow the one that a store was opened at.
+fn may_follow(store: &Store) -> Result<(), CreateError> {
+    if let Some(doubt) = store.doubt() {
+        return Err(CreateError::Doubt(doubt.to_owned()));
+    }
+    let bits = store.compatible();
+    let unknown = (bits != 0).then(|| format!("{bits:#x}"));
+    match store.config().compatible.first().cloned().or(unknown) {
+        Some(feature) => Err(CreateError::Feature { archive: store.name(), feature }),
+        None => Ok(()),
+    }
 }
 
 fn summary(made: &Prepared, savings: Savings, problems: u64) -> Summary {

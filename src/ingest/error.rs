@@ -25,6 +25,12 @@ pub enum CreateError {
     /// other way round.
     #[error("{}: is a folder in archive or source alone; add it --at another path", show(.0))]
     Clash(Vec<u8>),
+    /// The newest root is not sure to be the one that was opened.
+    #[error("{0}; until then nothing is added")]
+    Doubt(String),
+    /// The tree that is added to is not one.
+    #[error("{0}: what the archive has there does not hold together; add --at another path")]
+    Inconsistent(String),
     /// It has features that this version does not know of: what is added would lack them.
     #[error(
         "{archive}: has the feature {feature}, which this packfs does not know; use a newer one"

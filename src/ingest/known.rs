@@ -1,15 +1,17 @@
 //! Blocks that were seen, or that a store has, by their names.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
-use crate::format::{Id, Segment};
+use crate::format::{FrameRecord, Id, PackFooter, Segment};
+use crate::monitor::Monitor;
 use crate::pack;
 use crate::storage::Bytes;
 use crate::store::Store;
 
 /// Bytes of a name that tell blocks apart.
 pub const NAME_LEN: usize = 16;
+type Name = [u8; NAME_LEN];
 
 /// Where a block is: its number, and one more than its origin's place among those of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Place {
 /// The names of all blocks so far.
 #[derive(Debug)]
 pub struct Known {
-    places: HashMap<[u8; NAME_LEN], Place>,
+    places: HashMap<Name, Place>,
     /// The place of the next new block.
     next: Place,
 }
@@ -45,29 +47,44 @@ impl Known {
     /// then others that its index knows. That of new blocks comes after them.
     ///
     /// Blocks of a pack whose footer cannot be read are not known: what they hold is stored anew.
+    /// Where the monitor says stop, the rest is not looked at.
     #[must_use]
-    pub fn of(store: &Store) -> (Self, Vec<Id>) {
+    pub fn of(store: &Store, monitor: &dyn Monitor) -> (Self, Vec<Id>) {
         let mut origins = store.tree().footer().origins.clone();
+        let mut slots: HashMap<Id, u32> = HashMap::new();
+        for (at, origin) in origins.iter().enumerate() {
+            slots.entry(*origin).or_insert(one_more(at));
+        }
         let segments = store.index().segments();
         for home in segments.iter().flat_map(Segment::homes) {
-            if !origins.contains(home) {
+            slots.entry(*home).or_insert_with(|| {
                 origins.push(*home);
-            }
+                one_more(origins.len() - 1)
+            });
         }
         let mut known = Self::new(one_more(origins.len()));
         // A newer segment says where a block is now; its number is the same in all.
-        segments.iter().for_each(|segment| known.learn(store, segment, &origins));
+        for segment in segments {
+            known.learn(&names(store, segment, monitor), segment, &slots);
+        }
         (known, origins)
     }
 
-    fn learn(&mut self, store: &Store, segment: &Segment<Bytes>, origins: &[Id]) {
-        let names = names(store, segment);
+    fn learn(
+        &mut self,
+        names: &[Option<Name>],
+        segment: &Segment<Bytes>,
+        slots: &HashMap<Id, u32>,
+    ) {
+        // Ranges may overlap, but need not: no more of them than there are blocks.
+        let mut room = segment.block_count();
         for range in segment.ranges() {
-            let home = &segment.homes()[range.home as usize];
-            let Some(origin) = origins.iter().position(|origin| origin == home) else { continue };
-            for at in 0..range.count {
-                if let Some(Some(name)) = names.get((range.local + at) as usize) {
-                    let place = Place { origin: one_more(origin), number: range.first + at };
+            let Some(origin) = slots.get(&segment.homes()[range.home as usize]) else { continue };
+            let blocks = names.iter().skip(range.local as usize).take(range.count as usize);
+            for (name, number) in blocks.take(room).zip(range.first..) {
+                room -= 1;
+                if let Some(name) = name {
+                    let place = Place { origin: *origin, number };
                     self.places.entry(*name).or_insert(place);
                 }
             }
@@ -98,32 +115,57 @@ fn one_more(at: usize) -> u32 {
     u32::try_from(at + 1).unwrap_or(u32::MAX)
 }
 
-/// The name of each block of a segment, from the footers of its packs.
-fn names(store: &Store, segment: &Segment<Bytes>) -> Vec<Option<[u8; NAME_LEN]>> {
+/// The name of each block of a segment, from the footers of its packs: one at a time, each once.
+fn names(store: &Store, segment: &Segment<Bytes>, monitor: &dyn Monitor) -> Vec<Option<Name>> {
     let mut names = vec![None; segment.block_count()];
-    let footers = segment.packs().iter().map(|(id, length)| {
-        let footer = pack::footer(store.storage(), id, *length);
-        let warn = |error| log::warn!("{error}; what it holds is stored anew where it comes again");
-        footer.map_err(warn).ok().filter(|footer| footer.hash == store.config().hash)
-    });
-    let footers: Vec<_> = footers.collect();
+    let mut seen: HashSet<Id> = HashSet::new();
+    let mut last: Option<(u32, PackFooter)> = None;
     for frame in 0..segment.frame_count() {
         let Some((listed, pack)) = segment.frame(frame) else { continue };
-        let Some(Some(footer)) = footers.get(pack as usize) else { continue };
-        let own = footer.frames.partition_point(|own| own.offset < listed.offset);
-        let Some(own) = footer.frames.get(own).filter(|own| own.checksum == listed.checksum) else {
-            continue;
-        };
-        let named = footer.hashes.chunks_exact(footer.hash_len).skip(own.first_block as usize);
-        let blocks = names.iter_mut().skip(listed.first_block as usize);
-        let count = segment.frame(frame + 1).map_or(usize::MAX, |(next, _)| {
-            next.first_block.saturating_sub(listed.first_block) as usize
-        });
-        for (block, name) in blocks.zip(named).take(count) {
-            *block = name.first_chunk().copied();
+        if last.as_ref().is_none_or(|(last, _)| *last != pack) {
+            let Some((id, length)) = segment.packs().get(pack as usize) else { continue };
+            if monitor.cancelled() {
+                break;
+            }
+            last =
+                seen.insert(*id).then(|| footer(store, id, *length)).flatten().map(|it| (pack, it));
+        }
+        if let Some((_, footer)) = &last {
+            take_names(footer, &listed, segment, &mut names);
         }
     }
     names
+}
+
+fn footer(store: &Store, id: &Id, length: u64) -> Option<PackFooter> {
+    let warn = |error| log::warn!("{error}; what it holds is stored anew where it comes again");
+    let footer = pack::footer(store.storage(), id, length).map_err(warn).ok()?;
+    (footer.hash == store.config().hash).then_some(footer)
+}
+
+/// Takes the names of the blocks of one frame, which its pack must list just so.
+fn take_names(
+    footer: &PackFooter,
+    listed: &FrameRecord,
+    segment: &Segment<Bytes>,
+    names: &mut [Option<Name>],
+) {
+    let at = footer.frames.partition_point(|own| own.offset < listed.offset);
+    let same =
+        |own: &&FrameRecord| FrameRecord { first_block: listed.first_block, ..**own } == *listed;
+    let Some(own) = footer.frames.get(at).filter(same) else { return };
+    let (mut own, mut here, mut end) = (own.first_block as usize, listed.first_block as usize, 0);
+    while end < listed.inflated && here < names.len() {
+        let length = segment.length(here);
+        if footer.lengths.get(own) != Some(&length) {
+            return;
+        }
+        let name = footer.hashes.chunks_exact(footer.hash_len).nth(own);
+        names[here] = name.and_then(|name| name.first_chunk().copied());
+        end = end.saturating_add(length);
+        own += 1;
+        here += 1;
+    }
 }
 
 #[cfg(test)]

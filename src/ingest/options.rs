@@ -12,7 +12,7 @@ const LONGEST_FRAME: usize = MAX_FRAME / 4;
 const SMALL_LEVEL: u8 = 8;
 /// Bytes of new blocks within which those of versions are put side by side: a larger window makes
 /// archives smaller, and reading one of many versions slower.
-const WINDOW: usize = 144 << 20;
+const WINDOW: usize = 256 << 20;
 
 /// How an archive is made.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::CreateError;
 use super::catalog::{Catalog, File, ROOT, Stretch, place};
 use crate::format::{Extent, Id, Inode, Kind, ObjectRef, Time, Totals, XattrSet};
+use crate::monitor::show;
 use crate::tree::{self, Found, Row, Tree, TreeEdit, TreeWriter};
 
 /// The names of each folder, in order: places among the names, and where each folder's begin.
@@ -107,7 +108,7 @@ pub fn plant(
             let name = &catalog.names[*name as usize];
             let kind = catalog.files[name.file as usize].kind().unwrap_or(Kind::File);
             writer.entry(number, &name.name, numbered.numbers[name.file as usize], kind);
-            totals.entries += 1;
+            totals.entries = totals.entries.saturating_add(1);
         }
     }
     let (bytes, object) = writer.finish(origins, how.threads);
@@ -227,6 +228,11 @@ impl<'a> Numbered<'a> {
             if is_folder(kind) != is_folder(Some(there.kind)) {
                 return Err(CreateError::Clash(catalog.path(name.file)));
             }
+            // An entry says what its inode is; where they differ, the inode is right.
+            let really = tree.inode(there.inode, |_, it| it.kind())?.flatten();
+            if really.is_none() || is_folder(really) != is_folder(kind) {
+                return Err(self.inconsistent(catalog, name.file));
+            }
             // If all its names come to name the same file, nothing of it is left behind.
             let names = self.linked.get(&(name.file, there.inode)).copied().unwrap_or(1);
             let whole = || tree.inode(there.inode, |_, it| it.nlink == names);
@@ -237,7 +243,9 @@ impl<'a> Numbered<'a> {
             }
         }
         if self.numbers[slot] == 0 {
-            self.numbers[slot] = self.first + self.order.len() as u64;
+            let number = self.first.checked_add(self.order.len() as u64);
+            let number = number.filter(|number| *number < i64::MAX.cast_unsigned());
+            self.numbers[slot] = number.ok_or_else(|| self.inconsistent(catalog, name.file))?;
             self.parents[slot] = around;
             self.order.push(name.file);
         }
@@ -252,6 +260,10 @@ impl<'a> Numbered<'a> {
             None => {}
         }
         Ok(there.is_none())
+    }
+
+    fn inconsistent(&self, catalog: &Catalog, file: u32) -> CreateError {
+        CreateError::Inconsistent(show(&catalog.path(file)))
     }
 
     /// All that the inode of a file has, if it is a folder of so many `entries`.
@@ -323,7 +335,8 @@ impl<'a> Numbered<'a> {
         let (file, number) = (&catalog.files[at as usize], self.numbers[at as usize]);
         let grown = self.grown.get(&number).copied().unwrap_or(0);
         let Some(there) = ground.tree.row(number)? else { return Ok(()) };
-        let mut here = self.row(catalog, at, there.0.size.saturating_add(grown));
+        let entries = there.0.size.saturating_add(grown).min(i64::MAX.cast_unsigned());
+        let mut here = self.row(catalog, at, entries);
         if file.kind() == Some(Kind::Folder) {
             here.0.parent = there.0.parent;
             here.0.nlink = there.0.nlink.saturating_add(self.links[at as usize] - 2);
@@ -340,6 +353,13 @@ impl<'a> Numbered<'a> {
         }
         uncount(totals, &there.0);
         count(totals, &here.0);
+        if here.0.times.is_none() {
+            // Not kept this time, which is no reason to forget them, if nothing else changed.
+            here.0.times = there.0.times;
+            if !alike(&here, &there) {
+                here.0.times = None;
+            }
+        }
         if !alike(&here, &there) {
             edit.set_inode(number, here);
         }

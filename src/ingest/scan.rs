@@ -4,12 +4,13 @@
 //! the order of a walk, whichever was quicker: files of a folder by name, then its sub-folders.
 //! Each folder has a channel of its own, without bound, so that no thread waits for another.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::{Dir, OFlags};
@@ -39,8 +40,8 @@ pub struct Scanned {
 pub enum Top {
     /// The folder at that place.
     Folder(OwnedFd),
-    /// The folder around the file at that place.
-    Around(OwnedFd),
+    /// The folder around the file or folder at that place.
+    Around(Arc<OwnedFd>),
 }
 
 /// How sources are listed.
@@ -83,6 +84,7 @@ impl Scan<'_> {
         walk.catalog.files.push(around);
         let mut tops = HashMap::new();
         let mut known = HashSet::new();
+        let mut folders: HashMap<&Path, Arc<OwnedFd>> = HashMap::new();
         for source in sources {
             let name = source.file_name().unwrap_or_default();
             if !known.insert(name) {
@@ -90,27 +92,33 @@ impl Scan<'_> {
             }
             let name = name.as_bytes();
             let fail = |error| fail(source, error);
-            let outer = source.parent().filter(|outer| !outer.as_os_str().is_empty());
-            let outer = open_folder(outer.unwrap_or(Path::new(".")).as_os_str()).map_err(fail)?;
-            let follow = source.as_os_str().as_bytes().ends_with(b"/");
-            let folder =
-                if follow { Some(open_folder(source.as_os_str()).map_err(fail)?) } else { None };
             let mut inspector = Inspector::new(self.all_times);
-            let found = match &folder {
-                Some(folder) => inspector.enter(folder.as_fd()).look(b"."),
-                None => inspector.enter(outer.as_fd()).look(name),
-            };
-            let found = found.map_err(fail)?;
-            let is_folder = found.file.kind() == Some(Kind::Folder);
-            let Some(at) = walk.enter(ROOT, name.into(), found) else { continue };
-            if !is_folder {
-                tops.insert(at, Top::Around(outer));
+            // A slash at the end follows a symlink.
+            if source.as_os_str().as_bytes().ends_with(b"/") {
+                let folder = open_folder(source.as_os_str()).map_err(fail)?;
+                let found = inspector.enter(folder.as_fd()).look(b".").map_err(fail)?;
+                let Some(at) = walk.enter(ROOT, name.into(), found) else { continue };
+                self.below(source, &folder, at, &mut walk)?;
+                tops.insert(at, Top::Folder(folder));
                 continue;
             }
-            let unseen = || beneath::open_unseen(outer.as_fd(), name, OFlags::DIRECTORY);
-            let folder = folder.map_or_else(unseen, Ok).map_err(fail)?;
-            self.below(source, &folder, at, &mut walk)?;
-            tops.insert(at, Top::Folder(folder));
+            let outer = source.parent().filter(|outer| !outer.as_os_str().is_empty());
+            let outer = outer.unwrap_or(Path::new("."));
+            let around = match folders.entry(outer) {
+                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Vacant(new) => {
+                    let opened = open_folder(outer.as_os_str()).map_err(fail)?;
+                    Arc::clone(new.insert(Arc::new(opened)))
+                }
+            };
+            let found = inspector.enter(around.as_fd()).look(name).map_err(fail)?;
+            let is_folder = found.file.kind() == Some(Kind::Folder);
+            let Some(at) = walk.enter(ROOT, name.into(), found) else { continue };
+            if is_folder {
+                let folder = beneath::open_unseen(around.as_fd(), name, OFlags::DIRECTORY);
+                self.below(source, &folder.map_err(fail)?, at, &mut walk)?;
+            }
+            tops.insert(at, Top::Around(around));
         }
         Ok(Scanned { catalog: walk.catalog, tops })
     }
@@ -155,10 +163,10 @@ fn open_folder(path: &OsStr) -> Result<OwnedFd, Errno> {
 }
 
 /// What comes through the channel of a folder.
-type Entries = Result<Vec<Entry>, Errno>;
+type Entries = Result<Vec<Listed>, Errno>;
 
 /// A name that was found.
-struct Entry {
+struct Listed {
     name: Box<[u8]>,
     /// All that the file has, or why that cannot be had.
     found: Result<Found, Errno>,
@@ -239,6 +247,8 @@ fn list(root: BorrowedFd<'_>, task: &Task, inspector: &mut Inspector) -> Result<
         }
     }
     names.sort_unstable();
+    // Some file systems list a name twice that is taken away and made again meanwhile.
+    names.dedup();
     let mut inside = inspector.enter(opened.as_fd());
     let mut folders = Vec::new();
     let mut batch = Vec::new();
@@ -250,7 +260,7 @@ fn list(root: BorrowedFd<'_>, task: &Task, inspector: &mut Inspector) -> Result<
             folders.push(Task { path: joined(&task.path, &name), found: sender });
             receiver
         });
-        batch.push(Entry { name, found, below });
+        batch.push(Listed { name, found, below });
         if batch.len() == BATCH && task.found.send(Ok(std::mem::take(&mut batch))).is_err() {
             return Ok(Vec::new());
         }
@@ -306,9 +316,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn add(&mut self, folder: u32, entries: Vec<Entry>, todo: &mut Vec<(u32, Receiver<Entries>)>) {
+    fn add(&mut self, folder: u32, entries: Vec<Listed>, todo: &mut Vec<(u32, Receiver<Entries>)>) {
         let (mut files, mut bytes) = (0, 0);
-        for Entry { name, found, below } in entries {
+        for Listed { name, found, below } in entries {
             let found = match found {
                 Ok(found) => found,
                 Err(error) => {

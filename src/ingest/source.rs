@@ -63,7 +63,7 @@ pub fn take(
         Source::Each(paths) => {
             read(scan.each(paths, around.clone())?, known, storage, options, monitor)?
         }
-        Source::Tar(input) => read_tar(input, known, storage, options, monitor)?,
+        Source::Tar(input) => read_tar(input, around, known, storage, options, monitor)?,
     };
     if monitor.cancelled() {
         return Err(CreateError::Cancelled);
@@ -96,13 +96,14 @@ fn read(
 
 fn read_tar(
     input: &mut (dyn Read + Send),
+    around: &File,
     known: Known,
     storage: &dyn Storage,
     options: &CreateOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Catalog, Packed, u64), CreateError> {
     monitor.phase(Phase::Pack);
-    let jobs = TarJobs::new(input, options.all_times, monitor)
+    let jobs = TarJobs::new(input, around, options.all_times, monitor)
         .map_err(|error| if monitor.cancelled() { CreateError::Cancelled } else { error })?;
     let back = jobs.back();
     let work = |job, feeder: &mut _| tar::read(job, &back, feeder);

@@ -21,6 +21,8 @@ pub struct TarSource<'a> {
     catalog: Catalog,
     /// By folder and name: the place among the names.
     known: HashMap<(u32, Box<[u8]>), u32>,
+    /// What folders are like that the tar does not have itself.
+    around: File,
     all_times: bool,
     monitor: &'a dyn Monitor,
     problems: u64,
@@ -52,21 +54,23 @@ pub struct TarJobs<'a> {
 }
 
 impl<'a> TarJobs<'a> {
-    /// Jobs from the tar on `input`.
+    /// Jobs from the tar on `input`; folders that it does not have itself are like `around`.
     ///
     /// # Errors
     /// If it is no tar.
     pub fn new(
         input: &'a mut (dyn Read + Send),
+        around: &File,
         all_times: bool,
         monitor: &'a dyn Monitor,
     ) -> Result<Self, CreateError> {
         let mut catalog = Catalog::default();
-        catalog.files.push(File::implied());
+        catalog.files.push(around.clone());
         let source = TarSource {
             reader: TarReader::new(input)?,
             catalog,
             known: HashMap::new(),
+            around: around.clone(),
             all_times,
             monitor,
             problems: 0,
@@ -335,7 +339,7 @@ impl TarSource<'_> {
                 None => {
                     let at = place(self.catalog.files.len());
                     let first_name = place(self.catalog.names.len());
-                    self.catalog.files.push(File { first_name, ..File::implied() });
+                    self.catalog.files.push(File { first_name, ..self.around.clone() });
                     self.name(folder, name, at);
                     at
                 }

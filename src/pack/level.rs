@@ -34,7 +34,7 @@ const PLAIN: [Parameters; 9] = [
     row(Strategy::ZSTD_btopt, [19, 20, 4], 4, 80),
     row(Strategy::ZSTD_btopt, [19, 21, 4], 5, 128),
     row(Strategy::ZSTD_btopt, [22, 23, 4], 5, 128),
-    row(Strategy::ZSTD_btultra, [22, 24, 4], 4, 256),
+    row(Strategy::ZSTD_btultra, [22, 24, 4], 5, 80),
 ];
 /// Where most of a source is dropped as known, from these levels on, what is left is searched
 /// harder: it takes less time still than all of the source would.
@@ -42,6 +42,10 @@ const DENSE: [(u8, Parameters); 2] = [
     (4, row(Strategy::ZSTD_btultra2, [20, 22, 5], 3, 256)),
     (8, row(Strategy::ZSTD_btultra2, [22, 24, 7], 3, 999)),
 ];
+
+/// At this level, what hardly shrinks is searched as at the one below: it takes longest, and gains
+/// least.
+const EASED: u8 = 6;
 
 impl Level {
     /// The lowest and the highest.
@@ -59,10 +63,13 @@ impl Level {
         self.0
     }
 
-    /// What to set for a frame of `length` bytes; `dense`: of a source that is mostly known.
-    pub(super) fn parameters(self, length: usize, dense: bool) -> [CParameter; 8] {
+    /// What to set for a frame of `length` bytes; `dense`: of a source that is mostly known;
+    /// `hard`: which hardly shrinks.
+    pub(super) fn parameters(self, length: usize, dense: bool, hard: bool) -> [CParameter; 8] {
         let harder = DENSE.iter().rev().find(|(from, _)| dense && self.0 >= *from);
-        let it = harder.map_or(PLAIN[usize::from(self.0) - 1], |(_, parameters)| *parameters);
+        let eased = u8::from(self.0 == EASED && hard);
+        let plain = PLAIN[usize::from(self.0 - eased) - 1];
+        let it = harder.map_or(plain, |(_, parameters)| *parameters);
         let window = usize::BITS - length.saturating_sub(1).leading_zeros();
         [
             CParameter::WindowLog(window.clamp(10, 27)),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{ErrorKind, ImageWriter, LocalStorage, Storage, StorageError};
+use super::{ErrorKind, ImageWriter, LocalStorage, Lock, Storage, StorageError};
 use crate::format::Section;
 
 /// File name ending that makes DEST an image.
@@ -92,6 +92,9 @@ impl Draft {
         let fail = |error| StorageError::io(&self.dest.display().to_string(), error);
         // Again, for it may be long since the draft began.
         may_become(&self.dest, self.is_image(), self.force)?;
+        // Who adds to the store that is replaced would go on in the one that takes its place.
+        let replaces = !self.is_image() && self.force && self.dest.exists();
+        let _lock = replaces.then(|| Lock::take(&self.dest)).transpose()?;
         self.rename().map_err(fail)?;
         let around = self.dest.parent().filter(|path| !path.as_os_str().is_empty());
         let around = File::open(around.unwrap_or(Path::new("."))).map_err(fail)?;

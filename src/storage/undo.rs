@@ -58,14 +58,13 @@ impl Storage for Undo<'_> {
     }
 
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        // What is there is not ours to remove. It is written again: it may be damaged.
-        let there = self.storage.size(key).is_ok();
-        self.storage.put(key, bytes)?;
-        if !there {
+        // What is there, even if it cannot be read, is not ours to remove. It is written again: it
+        // may be damaged.
+        if self.storage.size(key).is_err_and(|error| error.is_not_found()) {
             let mut put = self.put.lock().unwrap_or_else(PoisonError::into_inner);
             put.push((key.to_owned(), bytes.len() as u64));
         }
-        Ok(())
+        self.storage.put(key, bytes)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {

@@ -17,11 +17,11 @@ use frame::{Buffers, STEP};
 use crate::cache::Cache;
 use crate::format::{
     Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root, Section,
-    Segment, check,
+    Segment, check, compatible,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
 use crate::pack;
-use crate::storage::{Bytes, Storage};
+use crate::storage::{Bytes, Storage, StorageError};
 use crate::tree::{self, Tree};
 
 /// Default budget of the working set, in bytes.
@@ -50,8 +50,9 @@ pub type WorkingSet = Cache<FrameId, Frame, Error>;
 pub struct Store {
     storage: Arc<dyn Storage>,
     config: Config,
-    root_key: String,
-    root: Root,
+    head: Head,
+    /// Compatible features of what a new root would name.
+    compatible: u32,
     index: Index,
     tree: Tree,
     origins: Vec<Origin>,
@@ -66,9 +67,11 @@ impl Store {
     /// If it is no archive, or one of these is missing or does not check out.
     pub fn open(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self, Error> {
         let config = read_config(&*storage)?;
-        let (root_key, root) = read_root(&*storage)?;
+        let head = read_head(&*storage)?;
+        let root = &head.root;
         let open = |object| open_segment(&*storage, object);
         let segments = root.segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let (segments, bits): (Vec<_>, Vec<u32>) = segments.into_iter().unzip();
         let index = Index::new(segments);
         let tree = Tree::open(Arc::clone(&storage), &root.tree)?;
         let kind = tree.inode(tree::ROOT, |_, inode| inode.kind())?.flatten();
@@ -76,10 +79,32 @@ impl Store {
             let problem = Problem::Malformed("its root is no folder").of(Section::Tree);
             return Err(format_error(&*storage, &tree::key(&root.tree.id), problem));
         }
+        let compatible = bits.into_iter().fold(head.compatible | tree.compatible(), |a, b| a | b);
         let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
         let working_set = Cache::new(options.working_set);
         let buffers = Arc::default();
-        Ok(Self { storage, config, root_key, root, index, tree, origins, working_set, buffers })
+        Ok(Self { storage, config, head, compatible, index, tree, origins, working_set, buffers })
+    }
+
+    /// Why the root that it was opened at may not be the newest; `None` if it is.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&str> {
+        self.head.doubt.as_deref()
+    }
+
+    /// Bits of compatible features in its root, index and tree: version 1 knows none, and who
+    /// does not know them may read, but not write.
+    #[must_use]
+    pub fn compatible(&self) -> u32 {
+        self.compatible
+    }
+
+    /// Another tree of the same storage.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn with_tree(&self, object: &ObjectRef) -> Result<Tree, StorageError> {
+        Tree::open(Arc::clone(&self.storage), object)
     }
 
     /// What a user calls it: its path.
@@ -97,7 +122,7 @@ impl Store {
     /// The root it was opened at, and that root's key.
     #[must_use]
     pub fn root(&self) -> (&str, &Root) {
-        (&self.root_key, &self.root)
+        (&self.head.key, &self.head.root)
     }
 
     /// Its index.
@@ -177,11 +202,21 @@ fn read_config(storage: &dyn Storage) -> Result<Config, Error> {
     Config::decode(bytes.as_ref()).map_err(|error| format_error(storage, CONFIG, error))
 }
 
+/// The root that an archive is opened at.
+#[derive(Debug)]
+struct Head {
+    key: String,
+    root: Root,
+    compatible: u32,
+    /// Why it may not be the newest.
+    doubt: Option<String>,
+}
+
 /// The newest root that checks out: nobody names the one of highest number as a parent.
 ///
 /// A root that does not check out does not exist; if no other does, what is wrong with it is why
 /// the archive cannot be opened.
-fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
+fn read_head(storage: &dyn Storage) -> Result<Head, Error> {
     let mut keys: Vec<(u64, Id, String)> = storage
         .list(ROOTS)?
         .into_iter()
@@ -189,11 +224,18 @@ fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
         .collect();
     keys.sort();
     let mut passed: Vec<Error> = Vec::new();
-    for (number, id, key) in keys.into_iter().rev() {
+    while let Some((number, id, key)) = keys.pop() {
         match open_root(storage, &key, number, &id) {
-            Ok(root) => {
+            Ok((root, compatible)) => {
                 passed.iter().for_each(|error| log::warn!("{error}; an older root is used"));
-                return Ok((key, root));
+                let other = keys.last().filter(|(other, ..)| *other == number);
+                let other = other.map(|(.., other)| {
+                    format!("{}: is as new as {key}; move one away", storage.locate(other))
+                });
+                other.iter().for_each(|other| log::warn!("{other}; the latter is used"));
+                let passed = passed.first().map(|error| format!("{error}, or move it away"));
+                let doubt = passed.or(other);
+                return Ok(Head { key, root, compatible, doubt });
             }
             Err(error) => passed.push(error),
         }
@@ -202,16 +244,16 @@ fn read_root(storage: &dyn Storage) -> Result<(String, Root), Error> {
     Err(newest.unwrap_or_else(|| Error::new(&storage.name(), Cause::NoRoot)))
 }
 
-fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<Root, Error> {
+fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<(Root, u32), Error> {
     let bytes = storage.get(key, MAX_SMALL)?;
     let root = Root::decode(bytes.as_ref()).map_err(|error| format_error(storage, key, error))?;
     if blake3::hash(bytes.as_ref()).as_bytes() == id && root.number == number {
-        return Ok(root);
+        return Ok((root, compatible(bytes.as_ref())));
     }
     Err(format_error(storage, key, Problem::Checksum.of(Section::Root)))
 }
 
-fn open_segment(storage: &dyn Storage, object: &ObjectRef) -> Result<Segment<Bytes>, Error> {
+fn open_segment(storage: &dyn Storage, object: &ObjectRef) -> Result<(Segment<Bytes>, u32), Error> {
     let key = index_key(&object.id);
     let limit = (MAX_TABLE + ENVELOPE_LEN) as u64;
     let bytes = storage.get(&key, limit)?;
@@ -219,5 +261,6 @@ fn open_segment(storage: &dyn Storage, object: &ObjectRef) -> Result<Segment<Byt
     if check(Section::Index, bytes.as_ref()).map_err(fail)? != object.checksum {
         return Err(fail(Problem::Checksum.of(Section::Index)));
     }
-    Segment::open(bytes).map_err(fail)
+    let bits = compatible(bytes.as_ref());
+    Ok((Segment::open(bytes).map_err(fail)?, bits))
 }

@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::format::{
     Dictionary, Entry, EntryPage, Extent, ExtentPage, FormatError, Inode, InodePage, Kind,
     ObjectRef, PageKind, PageRef, Problem, Section, TAIL_LEN, TreeFooter, XattrSet, check,
-    inflated_len, read_tail,
+    compatible, inflated_len, read_tail,
 };
 use crate::storage::{Storage, StorageError};
 
@@ -31,6 +31,21 @@ impl Page {
             Self::Entries(page) => page.entries.len(),
             Self::Extents(page) => page.extents.len(),
             Self::Dictionary(_) => 0,
+        }
+    }
+
+    /// Whether its first row is the one that the table of its tree says.
+    fn begins_as(&self, listed: &PageRef) -> bool {
+        match self {
+            Self::Inodes(page) => page.first == listed.key,
+            Self::Entries(page) => page.entries.first().is_some_and(|first| {
+                (first.folder, page.name(first)) == (listed.key, listed.name.as_slice())
+            }),
+            Self::Extents(page) => page
+                .extents
+                .first()
+                .is_some_and(|first| (first.inode, first.offset) == (listed.key, listed.before)),
+            Self::Dictionary(_) => true,
         }
     }
 }
@@ -64,6 +79,7 @@ pub struct Tree {
     storage: Arc<dyn Storage>,
     object: ObjectRef,
     footer: TreeFooter,
+    compatible: u32,
     pages: Cache<(PageKind, u32), Page, StorageError>,
 }
 
@@ -85,13 +101,20 @@ impl Tree {
             return Err(format(Problem::Checksum.of(Section::Tree)));
         }
         let footer = TreeFooter::decode(&bytes).map_err(format)?;
-        Ok(Self { object: *object, footer, pages: Cache::new(PAGE_BUDGET), storage })
+        let (compatible, pages) = (compatible(&bytes), Cache::new(PAGE_BUDGET));
+        Ok(Self { object: *object, footer, compatible, pages, storage })
     }
 
     /// What the tree says of itself.
     #[must_use]
     pub fn footer(&self) -> &TreeFooter {
         &self.footer
+    }
+
+    /// Bits of compatible features in its footer.
+    #[must_use]
+    pub fn compatible(&self) -> u32 {
+        self.compatible
     }
 
     /// What names it.
@@ -127,6 +150,20 @@ impl Tree {
         let format = |source| StorageError::format(&self.storage.locate(&key), source);
         let bytes = self.storage.get_range(&key, page.offset, page.length as usize)?;
         decode(kind, page, &bytes, dictionary).map_err(format)
+    }
+
+    /// Reads the pages that are its own, not shared with another tree.
+    ///
+    /// # Errors
+    /// If one of them is not what its table says.
+    pub fn check_own_pages(&self) -> Result<(), StorageError> {
+        for kind in [PageKind::Inodes, PageKind::Entries, PageKind::Extents] {
+            let own = |(_, page): &(usize, &PageRef)| page.tree == 0;
+            for (at, _) in self.footer.table(kind).iter().enumerate().filter(own) {
+                self.page(kind, at)?;
+            }
+        }
+        Ok(())
     }
 
     /// Calls `with` with an inode and its page, if there is such an inode.
@@ -276,8 +313,11 @@ fn decode(
         PageKind::Dictionaries => Page::Dictionary(Dictionary::decode(bytes)?),
     };
     // A list's offsets count entries, and the cache counts rows.
-    match page.rows() == listed.rows as usize {
+    if page.rows() != listed.rows as usize {
+        return Err(Problem::Malformed("not as many as its tree says").of(section));
+    }
+    match page.begins_as(listed) {
         true => Ok(page),
-        false => Err(Problem::Malformed("not as many as its tree says").of(section)),
+        false => Err(Problem::Malformed("not those that its tree says").of(section)),
     }
 }

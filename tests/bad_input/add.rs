@@ -7,10 +7,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::archive;
-use crate::support::command::packfs;
+use crate::support::command::{binary, packfs};
 use crate::support::hostile::noise;
 use crate::support::layout::object_keys;
-use crate::support::{Scratch, assert_same, exact};
+use crate::support::{Packfs, Scratch, assert_same, exact};
 
 #[test]
 fn what_cannot_be_added_to() {
@@ -147,7 +147,46 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     for n in 0..20 {
         fs::write(scratch.path().join(format!("big/{n}")), noise(1 << 20, n)).unwrap();
     }
-    let run = crate::support::Packfs::namespace(script);
+    let run = Packfs::namespace(script);
     let outcome = run.arg(scratch.join("small")).arg(scratch.join("big")).run();
     assert!(outcome.status.success(), "{outcome}");
+}
+
+#[test]
+fn a_newest_root_that_is_damaged_is_not_passed_over() {
+    let (scratch, store) = archive("store");
+    packfs!("add", store, scratch.join("source")).run().ok();
+    let newest = object_keys(&store).into_iter().find(|key| key.starts_with("roots/2-")).unwrap();
+    let path = store.join(newest);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[60] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    // Who reads gets the older one; who would bury the newest is refused.
+    assert!(!packfs!("ls", store).run().ok().text().contains("source"));
+    let before = object_keys(&store);
+    packfs!("add", store, scratch.join("source/file")).run().fails(1, &["roots/2-", "damaged"]);
+    assert_eq!(object_keys(&store), before);
+}
+
+#[test]
+fn a_lock_that_is_a_symlink_is_refused() {
+    let (scratch, store) = archive("store");
+    fs::create_dir(store.join("live")).unwrap();
+    symlink(scratch.join("source/file"), store.join("live/lock")).unwrap();
+    packfs!("add", store, scratch.join("source")).run().fails(1, &["live/lock", "remove it"]);
+    assert_eq!(fs::read(scratch.join("source/file")).unwrap(), b"content");
+}
+
+#[test]
+fn more_files_than_can_be_open_at_once_are_added() {
+    let (scratch, store) = archive("store");
+    let many = scratch.join("many");
+    fs::create_dir(&many).unwrap();
+    (0..400).for_each(|n| fs::write(many.join(format!("{n}")), format!("file {n}")).unwrap());
+    let script = r#"ulimit -n 100; cd "$1"; exec "$PACKFS" add -q "$2" *"#;
+    let packfs = Packfs::program("sh").args(["-c", script, "sh"]);
+    packfs.env("PACKFS", binary()).arg(&many).arg(&store).run().ok();
+    let out = scratch.join("out");
+    packfs!("extract", store, out).run().ok();
+    assert_eq!(fs::read_to_string(out.join("399")).unwrap(), "file 399");
 }

@@ -170,6 +170,20 @@ fn read_info(archive: &Path) -> Result<(), String> {
     orderly(packfs!("ls", "-l", "-R", archive)).map(|_| ())
 }
 
+/// What is added to a damaged store reads right or not at all, and so does what was there before.
+fn add_to(archive: &Path, scratch: &Scratch) -> Result<(), String> {
+    let bench = bench();
+    let (ok, _) = orderly(packfs!("add", archive, bench.source(), "--at", "again"))?;
+    read_cat(archive)?;
+    let out = scratch.join("again");
+    let (read, _) = orderly(packfs!("extract", archive, out, "again/source"))?;
+    if !ok || !read {
+        return Ok(());
+    }
+    let compared = compare(&bench.source(), &out.join("again/source"), &exact());
+    first_wrong(&compared.map_err(|error| error.to_string())?, |_| true)
+}
+
 #[test]
 fn undamaged_archives_read_right() {
     for (sample, name) in [(&bench().image, "image.pfs"), (&bench().store, "store")] {
@@ -202,6 +216,11 @@ fn extract_of_a_damaged_image_is_right_or_an_error() {
 #[test]
 fn extract_of_a_damaged_store_is_right_or_an_error() {
     bench().each(true, read_extract);
+}
+
+#[test]
+fn adding_to_a_damaged_store_is_right_or_an_error() {
+    bench().each(true, add_to);
 }
 
 #[test]

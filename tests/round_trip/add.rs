@@ -90,6 +90,18 @@ fn what_is_there_just_so_adds_nothing() {
 }
 
 #[test]
+fn times_that_are_not_kept_any_more_are_not_forgotten() {
+    let (scratch, store) = store();
+    let (first, all) = (scratch.join("first"), scratch.join("all"));
+    packfs!("create", "--all-times", first, all).run().ok();
+    let outcome = packfs!("add", all, first.join(".")).run().ok();
+    assert!(outcome.text().contains("nothing to add"), "{}", outcome.text());
+    // And the other way round they are kept from then on.
+    packfs!("add", store, first.join("."), "--all-times").run().ok();
+    assert_eq!(roots(&store), 2);
+}
+
+#[test]
 fn the_hostile_tree_is_added_whole_beside_another() {
     let scratch = Scratch::new();
     let (source, store) = (scratch.join("hostile"), scratch.join("store"));

@@ -28,7 +28,7 @@ fn encoder(level: Level) -> std::io::Result<Box<dyn Encoder>> {
 
 impl Encoder for Zstd {
     fn encode(&mut self, plain: &Plain<'_>) -> Option<Vec<u8>> {
-        for parameter in self.level.parameters(plain.bytes.len(), plain.dense) {
+        for parameter in self.level.parameters(plain.bytes.len(), plain.dense, plain.hard) {
             self.zstd.set_parameter(parameter).ok()?;
         }
         self.zstd.compress(plain.bytes).ok()
