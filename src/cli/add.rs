@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
@@ -75,36 +74,14 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
     let added = add(source, &at, &store, &options, &progress);
     let problems = progress.finish();
     let added = added?;
-    let mut report =
-        Report { archive: &args.store, root: None, length: 0, problems, took: start.elapsed() };
-    match added {
-        Some(added) => {
-            (report.root, report.length) = (Some(added.root), added.written);
-            report.print(&args.packing, &added.summary)
-        }
-        None => {
-            nothing(args, &report)?;
-            report.outcome(&args.packing)
-        }
+    let (archive, took) = (args.store.as_path(), start.elapsed());
+    let report = Report { archive, root: added.root, length: added.written, problems, took };
+    if added.root.is_none() && !args.packing.json && !args.packing.quiet {
+        let text = format!("{}: nothing to add; all of it is there already\n", archive.display());
+        std::io::stdout().write_all(text.as_bytes())?;
+        return report.outcome(&args.packing);
     }
-}
-
-/// All of it was there already.
-fn nothing(args: &AddArgs, report: &Report<'_>) -> Outcome {
-    let archive = args.store.display().to_string();
-    let text = match (args.packing.json, args.packing.quiet) {
-        (true, _) => {
-            let problems = report.problems;
-            let json = serde_json::json!({
-                "archive": archive, "root": null, "bytes": 0, "problems": problems,
-            });
-            format!("{json}\n")
-        }
-        (false, true) => String::new(),
-        (false, false) => format!("{archive}: nothing to add; all of it is there already\n"),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    report.print(&args.packing, &added.summary)
 }
 
 /// The names on a path of the archive.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::failure::complain;
 use super::{Failure, size};
 use crate::fs::{ArchiveFs, Owner};
 use crate::storage::{self, Storage};
@@ -23,7 +24,11 @@ pub(super) struct ArchiveArgs {
 impl ArchiveArgs {
     /// Opens the archive as a file system.
     pub(super) fn open(&self) -> Result<ArchiveFs, Failure> {
-        open(&self.archive, self.working_set, Owner::default())
+        let fs = open(&self.archive, self.working_set, Owner::default())?;
+        if let Some(doubt) = fs.store().doubt() {
+            complain(&format!("{doubt}; an older root is shown"));
+        }
+        Ok(fs)
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     }
     let length = draft.publish()?;
     let report =
-        Report { archive: &args.dest, root: None, length, problems, took: start.elapsed() };
+        Report { archive: &args.dest, root: Some(1), length, problems, took: start.elapsed() };
     report.print(&args.packing, &summary)
 }
 

@@ -87,6 +87,13 @@ pub(super) fn run(args: &ExtractArgs) -> Outcome {
             args.dest.display()
         )));
     }
+    if fs.store().doubt().is_some() && !args.ignore_errors {
+        return Err(Failure::Failed(format!(
+            "{}: restored, but from an older root (see above); --ignore-errors takes that as \
+             success",
+            args.dest.display()
+        )));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

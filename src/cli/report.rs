@@ -13,7 +13,7 @@ use crate::ingest::Summary;
 pub(super) struct Report<'a> {
     /// The archive.
     pub archive: &'a Path,
-    /// The number of the root that was added; `None` for a new archive.
+    /// The number of the root that was made; `None` if there was nothing to make one for.
     pub root: Option<u64>,
     /// Bytes of the archive, or that were added to it.
     pub length: u64,
@@ -48,11 +48,16 @@ impl Report<'_> {
         )))
     }
 
+    /// Whether the archive is new.
+    fn is_new(&self) -> bool {
+        self.root == Some(1)
+    }
+
     /// Bytes of the source: of a new archive, holes included.
     fn source(&self, summary: &Summary) -> u64 {
-        match self.root {
-            None => summary.totals.bytes,
-            Some(_) => summary.savings.bytes.saturating_add(summary.savings.unique),
+        match self.is_new() {
+            true => summary.totals.bytes,
+            false => summary.savings.bytes.saturating_add(summary.savings.unique),
         }
     }
 
@@ -60,7 +65,7 @@ impl Report<'_> {
         let (totals, savings) = (summary.totals, summary.savings);
         let json = serde_json::json!({
             "archive": self.archive.to_string_lossy(),
-            "root": self.root.unwrap_or(1),
+            "root": self.root,
             "bytes": self.length,
             "entries": totals.entries,
             "files": totals.files,
@@ -79,7 +84,8 @@ impl Report<'_> {
     fn text(&self, summary: &Summary) -> String {
         let (totals, savings, source) = (summary.totals, summary.savings, self.source(summary));
         let rate = u128::from(source) * 1000 / self.took.as_millis().max(1);
-        let root = self.root.map_or_else(String::new, |root| format!("  root        {root:>12}\n"));
+        let root = self.root.filter(|_| !self.is_new());
+        let root = root.map_or_else(String::new, |root| format!("  root        {root:>12}\n"));
         format!(
             "{archive}\n{root}  \
              entries     {entries:>12}   files {files}\n  \
@@ -95,7 +101,7 @@ impl Report<'_> {
             known = size::show(savings.bytes),
             same = size::count(savings.files),
             new = size::show(savings.unique),
-            written = if self.root.is_some() { "written" } else { "archive" },
+            written = if self.is_new() { "archive" } else { "written" },
             length = size::show(self.length),
             share = size::percent(self.length, source),
             tree = size::show(summary.tree),

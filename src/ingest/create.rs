@@ -32,8 +32,8 @@ pub struct Summary {
 pub struct Added {
     /// What there is now.
     pub summary: Summary,
-    /// The number of the new root.
-    pub root: u64,
+    /// The number of the new root; `None`: all of it was there already, just so.
+    pub root: Option<u64>,
     /// Bytes of all that was written.
     pub written: u64,
 }
@@ -58,7 +58,7 @@ pub fn create(
 }
 
 /// Adds `source` to a store, below the folder `path` of its newest root, as a root that follows
-/// that one; `None` if all of it is there already, just so. Folders on that path that are not there
+/// that one, unless all of it is there already, just so. Folders on that path that are not there
 /// yet are made.
 ///
 /// How files are cut and blocks are named, the store says; other `options` are as for [`create`].
@@ -73,7 +73,7 @@ pub fn add(
     store: &Store,
     options: &CreateOptions,
     monitor: &dyn Monitor,
-) -> Result<Option<Added>, CreateError> {
+) -> Result<Added, CreateError> {
     let config = store.config();
     may_follow(store)?;
     let options = &CreateOptions {
@@ -103,20 +103,23 @@ pub fn add(
     taken.catalog.sink(path, &around);
     let (savings, problems) = (taken.packed.savings, taken.problems);
     let Some(prepared) = prepare(taken, Some((store, origins)), &undo, options)? else {
-        return Ok(None);
+        let totals = store.root().1.totals;
+        let summary = Summary { totals, savings, tree: 0, index: 0, problems };
+        return Ok(Added { summary, root: None, written: 0 });
     };
     if monitor.cancelled() {
         return Err(CreateError::Cancelled);
     }
     if let Err(error) = prepared.publish(store.storage()) {
         // It may be there nevertheless: then nothing that it names may go.
-        if !prepared.is_absent(store.storage()) {
-            let _ = undo.keep();
+        if prepared.is_absent(store.storage()) {
+            return Err(error.into());
         }
-        return Err(error.into());
+        let _ = undo.keep();
+        return Err(CreateError::Unsafe(error));
     }
     let summary = summary(&prepared, savings, problems);
-    Ok(Some(Added { summary, root: prepared.root.number, written: undo.keep() }))
+    Ok(Added { summary, root: Some(prepared.root.number), written: undo.keep() })
 }
 
 /// Whether a new root may follow the one that a store was opened at.

@@ -21,6 +21,9 @@ pub enum CreateError {
     /// The archive cannot be written, or what is added to cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The new root is there, but the storage could not say that it will stay.
+    #[error("{0}; what was added is there, but may not survive a power cut")]
+    Unsafe(StorageError),
     /// What is added to has a folder of that path where the source has something else, or the
     /// other way round.
     #[error("{}: is a folder in archive or source alone; add it --at another path", show(.0))]

@@ -275,7 +275,10 @@ impl TarSource<'_> {
         };
         if let TarKind::Hardlink(target) = &entry.kind {
             let Some(file) = self.find(target).filter(|file| !self.is_folder(*file)) else {
-                self.problem(entry.path.clone(), "a link to a file that is not there".to_owned());
+                self.problem(
+                    entry.path.clone(),
+                    "a link to a file that is not in the tar".to_owned(),
+                );
                 return None;
             };
             let folder = self.folder(folder);

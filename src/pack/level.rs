@@ -43,9 +43,9 @@ const DENSE: [(u8, Parameters); 2] = [
     (8, row(Strategy::ZSTD_btultra2, [22, 24, 7], 3, 999)),
 ];
 
-/// At this level, what hardly shrinks is searched as at the one below: it takes longest, and gains
-/// least.
-const EASED: u8 = 6;
+/// From this level up to the default, what hardly shrinks is searched as at this one: it takes
+/// longest, and gains least.
+const EASED: u8 = 4;
 
 impl Level {
     /// The lowest and the highest.
@@ -67,8 +67,8 @@ impl Level {
     /// `hard`: which hardly shrinks.
     pub(super) fn parameters(self, length: usize, dense: bool, hard: bool) -> [CParameter; 8] {
         let harder = DENSE.iter().rev().find(|(from, _)| dense && self.0 >= *from);
-        let eased = u8::from(self.0 == EASED && hard);
-        let plain = PLAIN[usize::from(self.0 - eased) - 1];
+        let eased = hard && (EASED..=Self::default().0).contains(&self.0);
+        let plain = PLAIN[usize::from(if eased { EASED } else { self.0 }) - 1];
         let it = harder.map_or(plain, |(_, parameters)| *parameters);
         let window = usize::BITS - length.saturating_sub(1).leading_zeros();
         [

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,14 +48,18 @@ impl LocalStorage {
         StorageError::io(&self.locate(key), source)
     }
 
+    /// The mode of what is made in it: whoever may use the folder of the store may use all of it.
+    fn mode(&self) -> io::Result<u32> {
+        Ok(fs::metadata(&self.folder)?.mode() & 0o2777)
+    }
+
     /// Writes a whole file durably: temp name, fsync, rename, fsync of the folder.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let folder = path.parent().unwrap_or(&self.folder);
         self.make_folder(folder)?;
         let mut temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder)?;
         temp.write_all(bytes)?;
-        let readable = fs::Permissions::from_mode(0o644);
-        temp.as_file().set_permissions(readable)?;
+        temp.as_file().set_permissions(fs::Permissions::from_mode(self.mode()? & 0o666))?;
         temp.as_file().sync_all()?;
         temp.persist(path).map_err(|error| error.error)?;
         File::open(folder)?.sync_all()
@@ -71,7 +75,8 @@ impl LocalStorage {
         }
         match fs::create_dir(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(_) => {}
+            Ok(()) => fs::set_permissions(folder, fs::Permissions::from_mode(self.mode()?))?,
         }
         folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
     }
@@ -189,6 +194,7 @@ mod tests {
     #[test]
     fn objects_come_back_whole_and_in_part() {
         let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o750)).unwrap();
         let storage = LocalStorage::new(folder.path());
         storage.put("packs/aa/b", b"hello").unwrap();
         storage.put("packs/ab/c", &vec![7; usize::try_from(MAP_ABOVE + 1).unwrap()]).unwrap();
@@ -199,6 +205,8 @@ mod tests {
         assert!(matches!(short.kind, ErrorKind::Short(6)));
         assert_eq!(storage.get("packs/ab/c", 1 << 30).unwrap().as_ref()[9], 7);
         assert!(storage.get("packs/ab/c", 1 << 20).is_err());
+        let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("packs/aa"), mode("packs/aa/b")), (0o750, 0o640));
         storage.delete("packs/aa/b").unwrap();
         storage.delete("packs/aa/b").unwrap();
         assert!(storage.size("packs/aa/b").unwrap_err().is_not_found());

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open, openat, stat};
@@ -65,14 +66,26 @@ impl Lock {
 
 /// Opens the lock, through no symlink.
 fn open_lock(folder: &Path) -> io::Result<File> {
+    // Whoever may write to the store may become its writer.
+    let mode = fs::metadata(folder)?.mode() & 0o2777;
     match fs::create_dir(folder.join(FOLDER)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Err(_) => {}
+        Ok(()) => fs::set_permissions(folder.join(FOLDER), fs::Permissions::from_mode(mode))?,
     }
     let plain = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let live = open(folder.join(FOLDER), plain | OFlags::DIRECTORY, Mode::empty())?;
-    let flags = plain | OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
-    let file = File::from(openat(live, LOCK, flags, Mode::from_raw_mode(0o644))?);
+    let flags = plain | OFlags::RDWR | OFlags::NONBLOCK;
+    let create = flags | OFlags::CREATE | OFlags::EXCL;
+    let file = match openat(&live, LOCK, create, Mode::from_raw_mode(0o600)) {
+        Ok(new) => {
+            let file = File::from(new);
+            file.set_permissions(fs::Permissions::from_mode(mode & 0o666))?;
+            file
+        }
+        Err(Errno::EXIST) => File::from(openat(&live, LOCK, flags, Mode::empty())?),
+        Err(error) => return Err(error.into()),
+    };
     if file.metadata()?.is_file() { Ok(file) } else { Err(Errno::LOOP.into()) }
 }
 

@@ -233,7 +233,8 @@ fn read_head(storage: &dyn Storage) -> Result<Head, Error> {
                     format!("{}: is as new as {key}; move one away", storage.locate(other))
                 });
                 other.iter().for_each(|other| log::warn!("{other}; the latter is used"));
-                let passed = passed.first().map(|error| format!("{error}, or move it away"));
+                let passed =
+                    passed.first().map(|error| format!("{error}; move it away if that cannot be"));
                 let doubt = passed.or(other);
                 return Ok(Head { key, root, compatible, doubt });
             }

@@ -162,7 +162,11 @@ fn a_newest_root_that_is_damaged_is_not_passed_over() {
     bytes[60] ^= 1;
     fs::write(&path, bytes).unwrap();
     // Who reads gets the older one; who would bury the newest is refused.
-    assert!(!packfs!("ls", store).run().ok().text().contains("source"));
+    let listed = packfs!("ls", store).run().ok();
+    assert!(!listed.text().contains("source") && listed.stderr.contains("older root is shown"));
+    let out = scratch.join("out");
+    let outcome = packfs!("extract", "--quiet", store, out).run();
+    assert!(outcome.status.code() == Some(1) && outcome.stderr.contains("from an older root"));
     let before = object_keys(&store);
     packfs!("add", store, scratch.join("source/file")).run().fails(1, &["roots/2-", "damaged"]);
     assert_eq!(object_keys(&store), before);
@@ -189,4 +193,21 @@ fn more_files_than_can_be_open_at_once_are_added() {
     let out = scratch.join("out");
     packfs!("extract", store, out).run().ok();
     assert_eq!(fs::read_to_string(out.join("399")).unwrap(), "file 399");
+}
+
+#[test]
+fn what_is_added_can_be_used_by_whoever_can_use_the_store() {
+    use std::os::unix::fs::PermissionsExt;
+    let (scratch, store) = archive("store");
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o2775)).unwrap();
+    let script = r#"umask 077; exec "$PACKFS" add -q "$1" "$2" --at new"#;
+    let packfs = Packfs::program("sh").args(["-c", script, "sh"]).env("PACKFS", binary());
+    fs::write(scratch.join("more"), noise(9000, 77)).unwrap();
+    packfs.arg(&store).arg(scratch.join("more")).run().ok();
+    let mode = |path: &str| fs::metadata(store.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("live"), mode("live/lock")), (0o2775, 0o664));
+    let keys = object_keys(&store).into_iter().filter(|key| mode(key) == 0o664);
+    let new: Vec<String> = keys.collect();
+    assert!(new.iter().any(|key| key.starts_with("packs/")), "{new:?}");
+    assert!(new.iter().any(|key| key.starts_with("roots/2-")), "{new:?}");
 }

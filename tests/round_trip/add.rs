@@ -83,7 +83,8 @@ fn what_is_there_just_so_adds_nothing() {
     }
     assert_eq!(roots(&store), 1);
     packfs!("add", store, scratch.join("first")).run().ok();
-    packfs!("add", store, scratch.join("first"), "--json").run().ok();
+    let outcome = packfs!("add", store, scratch.join("first"), "--json").run().ok();
+    assert!(outcome.text().contains(r#""root":null"#), "{}", outcome.text());
     assert_eq!(roots(&store), 2);
     let out = extracted(&scratch, &store, "out");
     assert_same(&scratch.join("first"), &out.join("first"), &exact());
