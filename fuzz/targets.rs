@@ -317,7 +317,8 @@ pub fn frame(data: &[u8]) {
     if let Ok(bytes) = first(length) {
         assert_eq!(bytes.len(), length);
         for wanted in [1, length / 2] {
-            let prefix = first(wanted).unwrap();
+            // A window longer than any frame is refused only where it would take memory.
+            let Ok(prefix) = first(wanted) else { continue };
             assert!(prefix.len() >= wanted.min(length) && bytes.starts_with(&prefix));
         }
     }
