@@ -17,7 +17,7 @@ const SAMPLE: usize = 16 * 1024;
 /// Samples that come to more thousandths than this do not shrink.
 const HOPELESS: usize = 968;
 /// Samples of programs come to more thousandths than this, on average; text does not.
-const HARD: usize = 345;
+const HARD: usize = 380;
 /// How many samples of a frame are tried.
 const SAMPLES: usize = 8;
 /// A frame is worth compressing if it shrinks by one part in so many.
