@@ -34,33 +34,28 @@ impl Deref for Data {
 
 /// Puts the answer to a read together, without a copy while it is one piece.
 struct Gather {
-    data: Data,
+    /// The only piece so far, if it is part of a frame.
+    only: Option<(Arc<Frame>, Range<usize>)>,
+    joined: Vec<u8>,
     want: usize,
 }
 
 impl Gather {
     fn new(want: usize) -> Self {
-        Self { data: Data::Joined(Vec::new()), want }
+        Self { only: None, joined: Vec::new(), want }
     }
 
     fn joined(&mut self) -> &mut Vec<u8> {
-        if let Data::Frame(..) = self.data {
-            let mut bytes = Vec::with_capacity(self.want);
-            bytes.extend_from_slice(&self.data);
-            self.data = Data::Joined(bytes);
+        self.joined.reserve(self.want - self.joined.len().min(self.want));
+        if let Some((frame, range)) = self.only.take() {
+            self.joined.extend_from_slice(&frame[range]);
         }
-        match &mut self.data {
-            Data::Joined(bytes) => {
-                bytes.reserve(self.want - bytes.len().min(self.want));
-                bytes
-            }
-            Data::Frame(..) => unreachable!("replaced above"),
-        }
+        &mut self.joined
     }
 
     fn frame(&mut self, frame: Arc<Frame>, range: Range<usize>) {
-        if self.data.is_empty() {
-            self.data = Data::Frame(frame, range);
+        if self.only.is_none() && self.joined.is_empty() {
+            self.only = Some((frame, range));
         } else {
             self.joined().extend_from_slice(&frame[range]);
         }
@@ -69,6 +64,13 @@ impl Gather {
     fn hole(&mut self, length: usize) {
         let bytes = self.joined();
         bytes.resize(bytes.len() + length, 0);
+    }
+
+    fn data(self) -> Data {
+        match self.only {
+            Some((frame, range)) => Data::Frame(frame, range),
+            None => Data::Joined(self.joined),
+        }
     }
 }
 
@@ -119,7 +121,7 @@ impl ArchiveFs {
         });
         // Extents that stop before the file does are as good as missing.
         let read = read.and(if at >= end { Ok(()) } else { Err(Failure::Missing) });
-        read.map(|()| gather.data).map_err(|failure| self.hurt(ino, offset, end, failure))
+        read.map(|()| gather.data()).map_err(|failure| self.hurt(ino, offset, end, failure))
     }
 
     /// Reads bytes `from..to` of a file, to see whether they can be.

@@ -341,25 +341,17 @@ impl<'a> Numbered<'a> {
             here.0.parent = there.0.parent;
             here.0.nlink = there.0.nlink.saturating_add(self.links[at as usize] - 2);
             if file.implied {
-                let mtime = if grown > 0 { ground.now } else { there.0.mtime };
-                let times = there
-                    .0
-                    .times
-                    .map(|(atime, ctime)| (atime, if grown > 0 { ground.now } else { ctime }));
-                let (size, nlink) = (here.0.size, here.0.nlink);
-                let inode = Inode { size, nlink, mtime, times, ..there.0.clone() };
-                here = (inode, there.1.clone(), there.2.clone());
+                let mut kept = there.clone();
+                (kept.0.size, kept.0.nlink) = (here.0.size, here.0.nlink);
+                if grown > 0 {
+                    kept.0.mtime = ground.now;
+                    kept.0.times = kept.0.times.map(|(atime, _)| (atime, ground.now));
+                }
+                here = kept;
             }
         }
         uncount(totals, &there.0);
         count(totals, &here.0);
-        if here.0.times.is_none() {
-            // Not kept this time, which is no reason to forget them, if nothing else changed.
-            here.0.times = there.0.times;
-            if !alike(&here, &there) {
-                here.0.times = None;
-            }
-        }
         if !alike(&here, &there) {
             edit.set_inode(number, here);
         }
@@ -379,13 +371,16 @@ impl<'a> Numbered<'a> {
     }
 }
 
-/// Whether two inodes are the same; times that were not kept are those that are told instead.
-fn alike(a: &Row, b: &Row) -> bool {
-    let told = |inode: &Inode| {
-        let times = inode.times.unwrap_or((inode.mtime, inode.mtime));
+/// Whether an inode is the one that is there: times that are not kept this time are no reason to
+/// forget them, and those that were never kept are what is told instead.
+fn alike(here: &Row, there: &Row) -> bool {
+    let with = |inode: &Inode, times: Option<(Time, Time)>| {
+        let times = times.unwrap_or((inode.mtime, inode.mtime));
         Inode { times: Some(times), ..inode.clone() }
     };
-    (told(&a.0), &a.1, &a.2) == (told(&b.0), &b.1, &b.2)
+    let kept = here.0.times.or(there.0.times);
+    let (a, b) = (with(&here.0, kept), with(&there.0, there.0.times));
+    (a, &here.1, &here.2) == (b, &there.1, &there.2)
 }
 
 fn count(totals: &mut Totals, inode: &Inode) {

@@ -85,6 +85,7 @@ impl Scan<'_> {
         let mut tops = HashMap::new();
         let mut known = HashSet::new();
         let mut folders: HashMap<&Path, Arc<OwnedFd>> = HashMap::new();
+        let mut inspector = Inspector::new(self.all_times);
         for source in sources {
             let name = source.file_name().unwrap_or_default();
             if !known.insert(name) {
@@ -92,7 +93,6 @@ impl Scan<'_> {
             }
             let name = name.as_bytes();
             let fail = |error| fail(source, error);
-            let mut inspector = Inspector::new(self.all_times);
             // A slash at the end follows a symlink.
             if source.as_os_str().as_bytes().ends_with(b"/") {
                 let folder = open_folder(source.as_os_str()).map_err(fail)?;

@@ -87,7 +87,7 @@ impl TreeWriter {
 
     /// Prepares for `rows` that come together: in the page that is open if they fit, else in
     /// pages of their own, none of them much shorter than the others.
-    pub(super) fn expect(&mut self, kind: PageKind, rows: usize) {
+    pub(super) fn room_for(&mut self, kind: PageKind, rows: usize) {
         let open = match kind {
             PageKind::Inodes => self.inodes.inodes.len(),
             PageKind::Entries => self.entries.entries.len(),
@@ -102,7 +102,7 @@ impl TreeWriter {
     }
 
     /// What comes next has nothing to do with what was expected.
-    pub(super) fn expect_anything(&mut self) {
+    pub(super) fn room_for_any(&mut self) {
         self.most = None;
     }
 

@@ -76,7 +76,7 @@ impl<'a> TreeEdit<'a> {
         self.write_entries(&mut writer, kept)?;
         self.write_extents(&mut writer, kept)?;
         writer.skip_to(self.base.footer().next_inode);
-        writer.expect_anything();
+        writer.room_for_any();
         Ok(writer)
     }
 
@@ -111,7 +111,7 @@ impl<'a> TreeEdit<'a> {
             }
             let page = self.base.page(PageKind::Inodes, at)?;
             let Page::Inodes(page) = &*page else { continue };
-            writer.expect(PageKind::Inodes, page.inodes.len());
+            writer.room_for(PageKind::Inodes, page.inodes.len());
             writer.skip_to(page.first);
             for (inode, number) in page.inodes.iter().zip(page.first..) {
                 let (inode, target, xattrs) = match self.inodes.get(&number) {
@@ -147,7 +147,7 @@ impl<'a> TreeEdit<'a> {
             let page = self.base.page(PageKind::Entries, at)?;
             let Page::Entries(page) = &*page else { continue };
             let more = changes.clone().take_while(|(change, _)| here(*change)).count();
-            writer.expect(PageKind::Entries, page.entries.len() + more);
+            writer.room_for(PageKind::Entries, page.entries.len() + more);
             for entry in &page.entries {
                 let key = (entry.folder, page.name(entry));
                 while let Some(change) = changes.next_if(|(change, _)| *change < key) {
@@ -194,7 +194,7 @@ impl<'a> TreeEdit<'a> {
             let Page::Extents(page) = &*page else { continue };
             let more = changes.clone().take_while(|(inode, _)| here(**inode));
             let more: usize = more.map(|(_, extents)| extents.len()).sum();
-            writer.expect(PageKind::Extents, page.extents.len() + more);
+            writer.room_for(PageKind::Extents, page.extents.len() + more);
             for extent in &page.extents {
                 while let Some(change) = changes.next_if(|(inode, _)| **inode <= extent.inode) {
                     changed = put(writer, change);
