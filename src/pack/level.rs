@@ -45,7 +45,7 @@ const DENSE: [(u8, Parameters); 2] = [
 
 /// From this level up to the default, what hardly shrinks is searched as at this one: it takes
 /// longest, and gains least.
-const EASED: u8 = 4;
+const EASED: u8 = 3;
 
 impl Level {
     /// The lowest and the highest.
