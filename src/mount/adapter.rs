@@ -14,6 +14,7 @@ use fuser::{
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use super::ahead::Ahead;
 use super::attributes::{bare_folder, file_attr, file_type};
 use crate::fs::{ArchiveFs, Attr, FsError, Seek};
 
@@ -49,16 +50,17 @@ pub(super) struct Adapter {
     /// need to ask: it then opens, flushes and closes by itself.
     silent_open: bool,
     silent_opendir: bool,
+    ahead: Arc<Ahead>,
 }
 
 impl Adapter {
-    pub(super) fn new(fs: Arc<ArchiveFs>, lifetime: Lifetime) -> Self {
+    pub(super) fn new(fs: Arc<ArchiveFs>, lifetime: Lifetime, ahead: Arc<Ahead>) -> Self {
         let lifetime = match lifetime {
             // 68 years. Far larger ones overflow in the kernel.
             Lifetime::Forever => Duration::from_secs(i32::MAX.unsigned_abs().into()),
             Lifetime::Zero => Duration::ZERO,
         };
-        Self { fs, lifetime, silent_open: false, silent_opendir: false }
+        Self { fs, lifetime, silent_open: false, silent_opendir: false, ahead }
     }
 
     /// Looks a name up; "." and ".." come from those who export the mount over a network.
@@ -101,15 +103,16 @@ impl Adapter {
         folder: u64,
         offset: u64,
         reply: &mut ReplyDirectoryPlus,
-    ) -> Result<(), FsError> {
+    ) -> Result<bool, FsError> {
+        let mut some = false;
         // The kernel takes no more than the number from "." and "..", and counts no look-up.
         for (name, number, next) in self.dots(folder, offset)? {
+            some = true;
             let attr = bare_folder(number);
             if reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION) {
-                return Ok(());
+                return Ok(some);
             }
         }
-        let mut some = false;
         let listed =
             self.fs.list_with_attrs(folder, offset.saturating_sub(DOTS), &mut |entry, attr| {
                 some = true;
@@ -119,7 +122,7 @@ impl Adapter {
                 !reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION)
             });
         // What comes before a damage is listed; the kernel then asks for what comes after.
-        if some { Ok(()) } else { listed }
+        if some { Ok(true) } else { listed.map(|()| false) }
     }
 }
 
@@ -211,7 +214,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -223,6 +226,9 @@ impl Filesystem for Adapter {
         match self.fs.read(ino.0, offset, size) {
             Ok(data) => reply.data(&data),
             Err(error) => reply.error(errno(&error)),
+        }
+        if offset == 0 {
+            self.ahead.read(request.pid(), ino.0);
         }
     }
 
@@ -242,14 +248,19 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         match self.fill_plus(ino.0, offset, &mut reply) {
-            Ok(()) => reply.ok(),
+            Ok(some) => {
+                if !some {
+                    self.ahead.listed(request.pid(), ino.0);
+                }
+                reply.ok();
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }

@@ -12,6 +12,7 @@
 //! | `attributes` | attributes as FUSE wants them |
 
 mod adapter;
+mod ahead;
 mod attach;
 mod attributes;
 mod detach;

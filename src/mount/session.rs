@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use fuser::{BackgroundSession, Config, Session, SessionACL};
 
 use super::adapter::{Adapter, Lifetime};
+use super::ahead::Ahead;
 use super::attach::{attach, shared};
 use super::{Access, MountError, Options, UnmountError, mount_at, mounts_at, unmount};
 use crate::fs::ArchiveFs;
@@ -65,8 +66,9 @@ pub fn mount(
         Err(error) => return Err(failed(&dir, error)),
     };
     let detacher = Detacher { dir, device };
+    let ahead = Arc::new(Ahead::new(Arc::clone(&fs)));
     let session = Session::from_fd(
-        Adapter::new(fs, lifetime(options.access)),
+        Adapter::new(fs, lifetime(options.access), Arc::clone(&ahead)),
         connection,
         filter(options.access),
         config(options),
@@ -74,6 +76,7 @@ pub fn mount(
     match session.and_then(Session::spawn) {
         Ok(session) => {
             detacher.raise_read_ahead();
+            ahead.start(session.notifier());
             Ok(Mounted { session: Some(session), detacher })
         }
         Err(error) => Err(failed(&detacher.dir, error)),

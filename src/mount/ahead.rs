@@ -1,0 +1,162 @@
+//! Hands small files to the kernel before they are asked for.
+//!
+//! Whoever walks a tree and reads all of its files, as tar does, asks for each small one in a
+//! message of its own and waits for the answer: most of the time goes into waking one another. So
+//! when such a walker has listed a folder, the small files in it are put into the kernel's cache
+//! before it is told that the list is at its end, which it must ask for in any case. Some files
+//! are left out on purpose: that they are asked for shows that the walker goes on reading.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use fuser::{INodeNo, Notifier};
+use lru::LruCache;
+
+use crate::format::Kind;
+use crate::fs::ArchiveFs;
+
+/// Longest file that is handed over, in bytes: longer ones the kernel itself reads ahead.
+const SMALL: u64 = 128 << 10;
+/// Most bytes that are handed over at a time.
+const WINDOW: u64 = 512 << 10;
+/// Walkers that are remembered.
+const WALKERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Folders of a walker that are remembered.
+const FOLDERS: usize = 64;
+/// One file in so many is left out.
+const LEFT_OUT: u32 = 16;
+/// A walker that asked for so many files of folders that it had listed is helped,
+const TRUSTED: u32 = 4;
+/// until so many that were left out in a row are not asked for.
+const DOUBTED: u32 = 4;
+
+/// What is handed over to whom.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    fs: Arc<ArchiveFs>,
+    /// There is none before the session is.
+    notifier: OnceLock<Notifier>,
+    walkers: Mutex<LruCache<u32, Walker>>,
+    /// Handing over waits for requests of the same files: one thread at a time may do it, so that
+    /// others are there to answer these.
+    busy: Mutex<()>,
+}
+
+/// A process that lists folders.
+#[derive(Debug, Default)]
+struct Walker {
+    /// Of folders that it listed but that were not handed over whole: the first file that was not,
+    /// and the offset in the list to go on at.
+    rest: HashMap<u64, (u64, u64)>,
+    /// The folder that it listed last.
+    last: u64,
+    /// How many files of those folders it asked for.
+    asked: u32,
+    /// How many were left out since it last asked for one.
+    unasked: u32,
+    /// How many were considered.
+    count: u32,
+}
+
+impl Ahead {
+    pub(super) fn new(fs: Arc<ArchiveFs>) -> Self {
+        let walkers = Mutex::new(LruCache::new(WALKERS));
+        Self { fs, notifier: OnceLock::new(), walkers, busy: Mutex::new(()) }
+    }
+
+    /// From here on it can hand over.
+    pub(super) fn start(&self, notifier: Notifier) {
+        let _ = self.notifier.set(notifier);
+    }
+
+    fn walker<T>(&self, process: u32, with: impl FnOnce(&mut Walker) -> T) -> T {
+        let mut walkers = self.walkers.lock().unwrap_or_else(PoisonError::into_inner);
+        with(walkers.get_or_insert_mut(process, Walker::default))
+    }
+
+    /// A process listed a folder, and is about to be told that this was all.
+    pub(super) fn listed(&self, process: u32, folder: u64) {
+        let trusted = self.walker(process, |walker| {
+            walker.last = folder;
+            walker.asked >= TRUSTED
+        });
+        if trusted {
+            self.hand_over(process, folder, 0);
+        }
+    }
+
+    /// A process was answered the first bytes of a file.
+    pub(super) fn read(&self, process: u32, file: u64) {
+        let Ok(folder) = self.fs.parent(file) else { return };
+        let next = self.walker(process, |walker| {
+            let rest = walker.rest.get(&folder).copied();
+            if walker.last == folder || rest.is_some() {
+                walker.asked = walker.asked.saturating_add(1);
+                walker.unasked = 0;
+            }
+            rest.filter(|(first, _)| *first == file).map(|(_, next)| next)
+        });
+        if let Some(next) = next {
+            self.hand_over(process, folder, next);
+        }
+    }
+
+    fn hand_over(&self, process: u32, folder: u64, from: u64) {
+        let Some(notifier) = self.notifier.get() else { return };
+        let Ok(_busy) = self.busy.try_lock() else { return };
+        let (mut files, mut bytes, mut rest) = (Vec::new(), 0, None);
+        let listed = self.fs.list_with_attrs(folder, from, &mut |entry, attr| {
+            if attr.kind == Kind::File && (1..=SMALL).contains(&attr.size) {
+                bytes += attr.size;
+                if bytes > WINDOW {
+                    rest = Some((entry.ino, entry.next));
+                    return false;
+                }
+                files.push((entry.ino, attr.size));
+            }
+            true
+        });
+        if listed.is_err() {
+            return;
+        }
+        let wanted = self.walker(process, |walker| walker.choose(folder, files, rest));
+        for (file, size) in wanted {
+            // Who asks for a damaged file gets the error, and it is logged.
+            let Ok(data) = self.fs.read(file, 0, u32::try_from(size).unwrap_or(0)) else { return };
+            if notifier.store(INodeNo(file), 0, &data).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Walker {
+    /// Which of these files of a folder to hand over; `rest` is where to go on with it.
+    fn choose(
+        &mut self,
+        folder: u64,
+        mut files: Vec<(u64, u64)>,
+        rest: Option<(u64, u64)>,
+    ) -> Vec<(u64, u64)> {
+        if self.rest.len() >= FOLDERS {
+            self.rest.clear();
+        }
+        match rest {
+            Some(rest) => self.rest.insert(folder, rest),
+            None => self.rest.remove(&folder),
+        };
+        files.retain(|_| {
+            self.count = self.count.wrapping_add(1);
+            let kept = !self.count.is_multiple_of(LEFT_OUT);
+            self.unasked += u32::from(!kept);
+            kept
+        });
+        if self.unasked > DOUBTED {
+            (self.asked, self.unasked) = (0, 0);
+            self.rest.clear();
+            files.clear();
+        }
+        files
+    }
+}
