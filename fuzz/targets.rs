@@ -11,7 +11,7 @@ use packfs::format::{
     ExtentPage, FormatError, InodePage, PackFooter, Root, Sealer, Section, Segment, TAIL_LEN,
     TreeFooter, VERSION, check, open, open_with, read_tail, seal, tail,
 };
-use packfs::pack::inflate;
+use packfs::pack::Inflation;
 use packfs::tar::{TarEntry, TarError, TarReader, TarWriter};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -313,7 +313,14 @@ pub fn frame(data: &[u8]) {
     let Some(([codec, low, high], stored)) = data.split_first_chunk() else { return };
     let codec = [Codec::None, Codec::Zstd, Codec::Lz4][usize::from(codec % 3)];
     let length = usize::from(u16::from_le_bytes([*low, *high]));
-    let first = |wanted| inflate(codec, stored.to_vec(), length, wanted, &Vec::with_capacity);
+    let first = |wanted| {
+        let room = Vec::with_capacity(length);
+        let mut frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
+        while !frame.is_whole() && frame.bytes().len() < wanted {
+            frame.go_on()?;
+        }
+        Ok::<_, packfs::format::Problem>(frame.into_bytes())
+    };
     if let Ok(bytes) = first(length) {
         assert_eq!(bytes.len(), length);
         for wanted in [1, length / 2] {

@@ -1,4 +1,8 @@
-//! A sharded LRU cache with a byte budget and single flight: what many want is made once.
+//! A sharded cache with a byte budget and single flight: what many want is made once.
+//!
+//! A scan shall not throw out what is used again and again. So what is new goes through a queue of
+//! its own, and only what is used again after a while there joins the hot values, as in 2Q
+//! (Johnson and Shasha, VLDB 1994): a burst of uses right after the first is one use.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,6 +13,10 @@ use lru::LruCache;
 const SHARD_BYTES: u64 = 32 << 20;
 /// Most shards.
 const MAX_SHARDS: u64 = 16;
+/// A while has passed when a part of the budget, one of so many, has come in.
+const WHILE: u64 = 16;
+/// What is new has one part in so many of the budget, at least.
+const NEW: u64 = 4;
 
 /// Values by key, kept while their weights fit the budget.
 pub struct Cache<K, V, E> {
@@ -17,9 +25,38 @@ pub struct Cache<K, V, E> {
 }
 
 struct Shard<K, V, E> {
-    slots: LruCache<K, (u64, Slot<V, E>)>,
+    slots: LruCache<K, Entry<V, E>>,
+    /// Values that were used again after a while, as a whole; the least recently used goes first.
+    hot: LruCache<K, Entry<V, E>>,
     bytes: u64,
+    /// Bytes of those that are hot.
+    hot_bytes: u64,
     budget: u64,
+    /// Bytes that ever came in: the clock by which a while is told.
+    clock: u64,
+    counts: Counts,
+}
+
+struct Entry<V, E> {
+    weight: u64,
+    /// What the clock said when it came in.
+    born: u64,
+    slot: Slot<V, E>,
+}
+
+/// How often a cache was asked, and what it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Values that were there.
+    pub hits: u64,
+    /// Values that had to be made.
+    pub misses: u64,
+    /// Values that another thread was making already.
+    pub joined: u64,
+    /// Values that went to make room.
+    pub evicted: u64,
+    /// Bytes that it holds.
+    pub bytes: u64,
 }
 
 enum Slot<V, E> {
@@ -60,21 +97,76 @@ impl<V, E: Clone> Flight<V, E> {
 }
 
 impl<K: Hash + Eq + Copy, V, E> Shard<K, V, E> {
-    /// Drops the least recently used values until `weight` more bytes fit.
+    fn new(budget: u64) -> Self {
+        let (slots, hot) = (LruCache::unbounded(), LruCache::unbounded());
+        Self { slots, hot, bytes: 0, hot_bytes: 0, budget, clock: 0, counts: Counts::default() }
+    }
+
+    /// The entry of `key`, which counts as a use of it.
+    fn used(&mut self, key: &K) -> Option<&Entry<V, E>> {
+        if self.hot.contains(key) {
+            return self.hot.get(key);
+        }
+        let while_ago = self.clock.saturating_sub(self.budget / WHILE);
+        if self.slots.peek(key)?.born > while_ago {
+            return self.slots.peek(key);
+        }
+        let entry = self.slots.pop(key)?;
+        self.hot_bytes += entry.weight;
+        self.hot.put(*key, entry);
+        self.hot.get(key)
+    }
+
+    fn entry(&mut self, key: &K) -> Option<&mut Entry<V, E>> {
+        match self.hot.peek_mut(key) {
+            Some(entry) => Some(entry),
+            None => self.slots.peek_mut(key),
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        let hot = self.hot.pop(key);
+        self.hot_bytes -= hot.as_ref().map_or(0, |entry| entry.weight);
+        self.bytes -= hot.or_else(|| self.slots.pop(key)).map_or(0, |entry| entry.weight);
+    }
+
+    /// Drops values until `weight` more bytes fit: the oldest of the new ones, while these have
+    /// more than their share, else the least recently used of the hot ones.
     ///
-    /// Loads under way are passed over: their bytes are about to be there whatever we do.
-    fn make_room(&mut self, weight: u64) {
-        let mut passed = Vec::new();
+    /// Loads under way are passed over: their bytes are about to be there whatever we do. What is
+    /// dropped is handed back, to be freed without the lock.
+    fn make_room(&mut self, weight: u64) -> Vec<Entry<V, E>> {
+        let (mut dropped, mut passed) = (Vec::new(), Vec::new());
         while self.bytes + weight > self.budget {
-            match self.slots.pop_lru() {
-                Some((_, (freed, Slot::Ready(_)))) => self.bytes -= freed,
-                Some((key, loading)) => passed.push((key, loading)),
+            let new =
+                self.bytes - self.hot_bytes + weight > self.budget / NEW || self.hot.is_empty();
+            let popped = match new {
+                true => self.slots.pop_lru().map(|entry| (entry, 0)),
+                false => None,
+            };
+            let popped = popped.or_else(|| {
+                let (key, entry) = self.hot.pop_lru()?;
+                let weight = entry.weight;
+                Some(((key, entry), weight))
+            });
+            match popped {
+                Some(((_, entry), hot)) if matches!(entry.slot, Slot::Ready(_)) => {
+                    self.bytes -= entry.weight;
+                    self.hot_bytes -= hot;
+                    self.counts.evicted += 1;
+                    dropped.push(entry);
+                }
+                Some((passing, hot)) => {
+                    self.hot_bytes -= hot;
+                    passed.push(passing);
+                }
                 None => break,
             }
         }
         for (key, loading) in passed {
             self.slots.put(key, loading);
         }
+        dropped
     }
 }
 
@@ -83,7 +175,7 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
     #[must_use]
     pub fn new(budget: u64) -> Self {
         let shards = (budget / SHARD_BYTES).clamp(1, MAX_SHARDS);
-        let shard = || Shard { slots: LruCache::unbounded(), bytes: 0, budget: budget / shards };
+        let shard = || Shard::new(budget / shards);
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
             hasher: RandomState::new(),
@@ -110,52 +202,71 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         lost: impl FnOnce() -> E,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<Arc<V>, E> {
-        self.get_where(key, weight, |_| true, lost, |_| load())
-    }
-
-    /// As [`Cache::get`], of a value that may be there in part: one that does not do is replaced
-    /// by what `load` makes, which is told whether there was one. What it makes must do.
-    ///
-    /// # Errors
-    /// As [`Cache::get`].
-    pub fn get_where(
-        &self,
-        key: K,
-        weight: u64,
-        does: impl Fn(&V) -> bool,
-        lost: impl FnOnce() -> E,
-        load: impl FnOnce(bool) -> Result<V, E>,
-    ) -> Result<Arc<V>, E> {
-        let (flight, again, weight) = loop {
+        let (flight, dropped) = {
             let mut shard = lock(self.shard(&key));
-            let (again, weight) = match shard.slots.get(&key) {
-                Some((_, Slot::Ready(value))) if does(value) => return Ok(Arc::clone(value)),
-                // What it was charged with is what it gives back.
-                Some((charged, Slot::Ready(_))) => (true, *charged),
-                Some((_, Slot::Loading(flight))) => {
+            match shard.used(&key).map(|entry| &entry.slot) {
+                Some(Slot::Ready(value)) => {
+                    let value = Arc::clone(value);
+                    shard.counts.hits += 1;
+                    return Ok(value);
+                }
+                Some(Slot::Loading(flight)) => {
                     let flight = Arc::clone(flight);
+                    shard.counts.joined += 1;
                     drop(shard);
-                    let value = flight.wait()?;
-                    if does(&value) {
-                        return Ok(value);
-                    }
-                    continue;
+                    return flight.wait();
                 }
-                None => {
-                    shard.make_room(weight);
-                    shard.bytes += weight;
-                    (false, weight)
-                }
-            };
+                None => {}
+            }
+            let dropped = shard.make_room(weight);
+            shard.bytes += weight;
+            shard.clock += weight;
+            shard.counts.misses += 1;
             let flight = Arc::new(Flight::new());
-            shard.slots.put(key, (weight, Slot::Loading(Arc::clone(&flight))));
-            break (flight, again, weight);
+            let slot = Slot::Loading(Arc::clone(&flight));
+            let born = shard.clock;
+            shard.slots.put(key, Entry { weight, born, slot });
+            (flight, dropped)
         };
-        let mut landing = Landing { cache: self, key, weight, flight, lost: Some(lost) };
-        let result = load(again).map(Arc::new);
+        drop(dropped);
+        let mut landing = Landing { cache: self, key, flight, lost: Some(lost) };
+        let result = load().map(Arc::new);
         landing.lost = None;
         landing.land(result.clone());
         result
+    }
+
+    /// A value that is there weighs less, or more, than was said.
+    pub fn reweigh(&self, key: &K, weight: u64) {
+        let mut shard = lock(self.shard(key));
+        let hot = shard.hot.contains(key);
+        let Some(entry) = shard.entry(key) else { return };
+        let before = std::mem::replace(&mut entry.weight, weight);
+        shard.bytes = shard.bytes - before + weight;
+        if hot {
+            shard.hot_bytes = shard.hot_bytes - before + weight;
+        }
+    }
+
+    /// Bytes that it may hold.
+    #[must_use]
+    pub fn budget(&self) -> u64 {
+        self.shards.iter().map(|shard| lock(shard).budget).sum()
+    }
+
+    /// How often it was asked since it was made, and what it holds.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut all = Counts::default();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            all.hits += shard.counts.hits;
+            all.misses += shard.counts.misses;
+            all.joined += shard.counts.joined;
+            all.evicted += shard.counts.evicted;
+            all.bytes += shard.bytes;
+        }
+        all
     }
 }
 
@@ -163,7 +274,6 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
 struct Landing<'a, K: Hash + Eq + Copy, V, E: Clone, L: FnOnce() -> E> {
     cache: &'a Cache<K, V, E>,
     key: K,
-    weight: u64,
     flight: Arc<Flight<V, E>>,
     lost: Option<L>,
 }
@@ -174,12 +284,11 @@ impl<K: Hash + Eq + Copy, V, E: Clone, L: FnOnce() -> E> Landing<'_, K, V, E, L>
             let mut shard = lock(self.cache.shard(&self.key));
             match &result {
                 Ok(value) => {
-                    shard.slots.put(self.key, (self.weight, Slot::Ready(Arc::clone(value))));
+                    if let Some(entry) = shard.entry(&self.key) {
+                        entry.slot = Slot::Ready(Arc::clone(value));
+                    }
                 }
-                Err(_) => {
-                    shard.slots.pop(&self.key);
-                    shard.bytes -= self.weight;
-                }
+                Err(_) => shard.remove(&self.key),
             }
         }
         self.flight.land(result);
@@ -250,17 +359,35 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_do_is_replaced_and_weighs_no_more() {
-        let cache: Cache<u8, u32, ()> = Cache::new(1000);
-        let get = |least, made| {
-            let does = |value: &u32| *value >= least;
-            *cache.get_where(1, 10, does, || (), |again| Ok(made + u32::from(again))).unwrap()
+    fn a_scan_does_not_throw_out_what_is_used_again() {
+        let cache: Cache<u32, u32, ()> = Cache::new(100);
+        let loads = AtomicU32::new(0);
+        let get = |key| {
+            cache.get(key, 5, || (), || Ok(loads.fetch_add(1, Ordering::Relaxed))).unwrap();
+            assert!(lock(&cache.shards[0]).bytes <= 100);
         };
-        assert_eq!(get(3, 5), 5);
-        assert_eq!(get(5, 9), 5);
-        assert_eq!(get(6, 9), 10, "loaded again");
-        assert_eq!(get(10, 99), 10);
-        assert_eq!(lock(&cache.shards[0]).bytes, 10);
+        let hot = [1, 2, 3];
+        hot.into_iter().for_each(get);
+        (10..14).for_each(get);
+        hot.into_iter().for_each(get);
+        // Each key of the scan is used several times in a row, as by one who reads file by file.
+        (100..200).for_each(|key| (0..9).for_each(|_| get(key)));
+        let before = loads.load(Ordering::Relaxed);
+        hot.into_iter().for_each(get);
+        assert_eq!(loads.load(Ordering::Relaxed), before);
+        let counts = cache.counts();
+        assert_eq!(counts.misses, u64::from(before));
+        assert_eq!(counts.bytes, (counts.misses - counts.evicted) * 5);
+    }
+
+    #[test]
+    fn a_value_may_turn_out_to_weigh_less() {
+        let cache: Cache<u32, u32, ()> = Cache::new(100);
+        cache.get(1, 90, || (), || Ok(1)).unwrap();
+        cache.reweigh(&1, 10);
+        cache.get(2, 90, || (), || Ok(2)).unwrap();
+        cache.get(1, 90, || (), || Err(())).unwrap();
+        assert_eq!(cache.counts().bytes, 100);
     }
 
     #[test]

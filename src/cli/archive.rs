@@ -17,8 +17,8 @@ pub(super) struct ArchiveArgs {
     /// Archive: a store's folder, or an image
     pub(super) archive: PathBuf,
     /// Memory for inflated frames
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size::parse)]
-    pub(super) working_set: u64,
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(super) working_set: Option<u64>,
 }
 
 impl ArchiveArgs {
@@ -33,8 +33,15 @@ impl ArchiveArgs {
 }
 
 /// Opens the archive at `path`; its files belong to `owner` where that says so.
-pub(super) fn open(path: &Path, working_set: u64, owner: Owner) -> Result<ArchiveFs, Failure> {
-    let store = Store::open(storage(path)?, OpenOptions { working_set })?;
+///
+/// The working set is a part of the machine's memory if it is not given.
+pub(super) fn open(
+    path: &Path,
+    working_set: Option<u64>,
+    owner: Owner,
+) -> Result<ArchiveFs, Failure> {
+    let options = working_set.map(|working_set| OpenOptions { working_set });
+    let store = Store::open(storage(path)?, options.unwrap_or_default())?;
     Ok(ArchiveFs::new(Arc::new(store), owner))
 }
 

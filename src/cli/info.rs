@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::archive::ArchiveArgs;
+use super::live;
 use super::output::print;
 use super::{Failure, Outcome, size};
 use crate::format::{Extent, hex};
@@ -24,12 +25,18 @@ pub(super) struct InfoArgs {
     archive: ArchiveArgs,
     /// Paths in the archive, whose extents are told
     paths: Vec<std::ffi::OsString>,
+    /// ARCHIVE is a folder that one is mounted on: tell what that mount did so far
+    #[arg(long, conflicts_with = "paths")]
+    live: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &InfoArgs) -> Outcome {
+    if args.live {
+        return live::run(&args.archive.archive, args.json);
+    }
     let fs = args.archive.open()?;
     print(|output| {
         if args.paths.is_empty() {

@@ -9,6 +9,7 @@ mod extract;
 mod failure;
 mod generate;
 mod info;
+mod live;
 mod logger;
 mod ls;
 mod mount;

@@ -12,7 +12,6 @@ use clap::Args;
 use super::{Failure, Outcome, archive, background, logger, size};
 use crate::fs::Owner;
 use crate::mount::{OptionError, Options, SignalWatch, mount};
-use crate::store::WORKING_SET;
 
 /// Show an archive's files in a folder
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -27,12 +26,15 @@ pub(super) struct MountArgs {
     /// Serve in the foreground, until unmounted or interrupted
     #[arg(short, long)]
     pub(super) foreground: bool,
-    /// Memory for inflated frames [default: 512M]
+    /// Memory for inflated frames [default: 1/16 of the machine's, 64M to 2G]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(super) working_set: Option<u64>,
     /// Log to this file, not to the system's log
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
+    /// Write down in which order files are read
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
     /// How many requests to serve at a time [default: one per core, at least 4]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
@@ -52,6 +54,7 @@ impl MountArgs {
         self.options.iter().try_for_each(|list| options.apply(list))?;
         options.threads = self.threads.or(options.threads);
         options.working_set = self.working_set.or(options.working_set);
+        options.trace.clone_from(&self.trace);
         Ok(options)
     }
 
@@ -67,6 +70,9 @@ impl MountArgs {
         }
         if let Some(path) = &self.log {
             option("--log", absolute(path)?.into());
+        }
+        if let Some(path) = &self.trace {
+            option("--trace", absolute(path)?.into());
         }
         if let Some(threads) = self.threads {
             option("--threads", threads.to_string().into());
@@ -99,7 +105,7 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     logger::start(args.log.as_deref())?;
     let options = args.all_options()?;
     let owner = Owner { uid: options.uid, gid: options.gid };
-    let fs = archive::open(&args.archive, options.working_set.unwrap_or(WORKING_SET), owner)?;
+    let fs = archive::open(&args.archive, options.working_set, owner)?;
     let shown = whole(&args.archive)?;
     let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
     let mut signals = SignalWatch::new().map_err(refused)?;
@@ -129,8 +135,8 @@ mod tests {
 
     #[test]
     fn the_background_process_is_told_all_there_is() {
-        let given =
-            "mount -o allow_other,uid=3 --working-set 3M --log /l --threads 2 -o suid -- /a -b";
+        let given = "mount -o allow_other,uid=3 --working-set 3M --log /l --trace /t --threads 2 -o suid \
+             -- /a -b";
         let args = parse(&words(given)).unwrap();
         let told = parse(&args.for_background().unwrap()).unwrap();
         let dir = absolute("-b").unwrap();

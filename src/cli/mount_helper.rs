@@ -108,6 +108,7 @@ fn mount(archive: &OsStr, dir: &OsStr, options: Vec<String>) -> MountArgs {
         foreground: false,
         working_set: None,
         log: None,
+        trace: None,
         threads: None,
         background: false,
     }

@@ -5,19 +5,26 @@ use std::sync::Arc;
 
 use super::{ArchiveFs, FsError, Seek};
 use crate::format::{Extent, Kind};
-use crate::index::{Missing, Piece, Run};
+use crate::index::{FrameId, Missing, Piece, Run};
 use crate::storage::StorageError;
 use crate::store::{self, Cause, Frame};
 
 /// Bytes that are read at once to check them.
 const CHUNK: u32 = 1 << 20;
 
-/// Bytes of a file: part of one frame, or put together.
+/// Bytes of a file, and what is likely to be wanted next.
 #[derive(Debug)]
-pub enum Data {
+pub struct Data {
+    bytes: Bytes,
+    /// A frame that the reader is about to come to.
+    pub next: Option<FrameId>,
+}
+
+#[derive(Debug)]
+enum Bytes {
     /// All in one frame of the working set: nothing is copied.
     Frame(Arc<Frame>, Range<usize>),
-    /// From several frames or holes.
+    /// From several frames or holes, or from a frame that is not whole.
     Joined(Vec<u8>),
 }
 
@@ -25,9 +32,9 @@ impl Deref for Data {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match self {
-            Self::Frame(frame, range) => &frame[range.clone()],
-            Self::Joined(bytes) => bytes,
+        match &self.bytes {
+            Bytes::Frame(frame, range) => frame.whole().map_or(&[], |whole| &whole[range.clone()]),
+            Bytes::Joined(bytes) => bytes,
         }
     }
 }
@@ -38,27 +45,35 @@ struct Gather {
     only: Option<(Arc<Frame>, Range<usize>)>,
     joined: Vec<u8>,
     want: usize,
+    next: Option<FrameId>,
 }
 
 impl Gather {
     fn new(want: usize) -> Self {
-        Self { only: None, joined: Vec::new(), want }
+        Self { only: None, joined: Vec::new(), want, next: None }
     }
 
     fn joined(&mut self) -> &mut Vec<u8> {
         self.joined.reserve(self.want - self.joined.len().min(self.want));
-        if let Some((frame, range)) = self.only.take() {
-            self.joined.extend_from_slice(&frame[range]);
+        if let Some((frame, range)) = self.only.take()
+            && let Some(whole) = frame.whole()
+        {
+            self.joined.extend_from_slice(&whole[range]);
         }
         &mut self.joined
     }
 
+    /// Takes a range of a frame that is whole.
     fn frame(&mut self, frame: Arc<Frame>, range: Range<usize>) {
         if self.only.is_none() && self.joined.is_empty() {
             self.only = Some((frame, range));
-        } else {
-            self.joined().extend_from_slice(&frame[range]);
+        } else if let Some(whole) = frame.whole() {
+            self.joined().extend_from_slice(&whole[range]);
         }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        self.joined().extend_from_slice(bytes);
     }
 
     fn hole(&mut self, length: usize) {
@@ -67,10 +82,11 @@ impl Gather {
     }
 
     fn data(self) -> Data {
-        match self.only {
-            Some((frame, range)) => Data::Frame(frame, range),
-            None => Data::Joined(self.joined),
-        }
+        let bytes = match self.only {
+            Some((frame, range)) => Bytes::Frame(frame, range),
+            None => Bytes::Joined(self.joined),
+        };
+        Data { bytes, next: self.next }
     }
 }
 
@@ -160,11 +176,17 @@ impl ArchiveFs {
             let frame = self.store.frame(piece.frame, piece.inflated, wanted);
             let frame = frame.map_err(Failure::Store)?;
             let range = piece.offset as usize..wanted as usize;
-            if range.end > frame.len() {
-                return Err(Failure::Missing);
+            if frame.read_on(&range) {
+                gather.next = Some(piece.frame.next());
             }
-            gather.frame(frame, range);
-            Ok(())
+            if let Some(whole) = frame.whole() {
+                whole.get(range.clone()).ok_or(Failure::Missing)?;
+                gather.frame(frame, range);
+                return Ok(());
+            }
+            let copy = |bytes: &[u8]| bytes.get(range).map(|bytes| gather.copy(bytes));
+            let copied = self.store.reach(piece.frame, &frame, wanted, copy);
+            copied.map_err(Failure::Store)?.ok_or(Failure::Missing)
         })
     }
 

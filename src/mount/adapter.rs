@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -16,7 +16,10 @@ use fuser::{
 
 use super::ahead::Ahead;
 use super::attributes::{bare_folder, file_attr, file_type};
+use super::live::{LIVE, Live};
+use super::trace::Trace;
 use crate::fs::{ArchiveFs, Attr, FsError, Seek};
+use crate::tree::ROOT;
 
 /// Largest request, in bytes: what the kernel allows without its administrator's help.
 const MAX_REQUEST: u32 = 1 << 20;
@@ -50,17 +53,24 @@ pub(super) struct Adapter {
     /// need to ask: it then opens, flushes and closes by itself.
     silent_open: bool,
     silent_opendir: bool,
-    ahead: Arc<Ahead>,
+    helpers: Helpers,
+}
+
+/// What goes on beside answering.
+pub(super) struct Helpers {
+    pub(super) ahead: Arc<Ahead>,
+    pub(super) live: Arc<Live>,
+    pub(super) trace: Option<Trace>,
 }
 
 impl Adapter {
-    pub(super) fn new(fs: Arc<ArchiveFs>, lifetime: Lifetime, ahead: Arc<Ahead>) -> Self {
+    pub(super) fn new(fs: Arc<ArchiveFs>, lifetime: Lifetime, helpers: Helpers) -> Self {
         let lifetime = match lifetime {
             // 68 years. Far larger ones overflow in the kernel.
             Lifetime::Forever => Duration::from_secs(i32::MAX.unsigned_abs().into()),
             Lifetime::Zero => Duration::ZERO,
         };
-        Self { fs, lifetime, silent_open: false, silent_opendir: false, ahead }
+        Self { fs, lifetime, silent_open: false, silent_opendir: false, helpers }
     }
 
     /// Looks a name up; "." and ".." come from those who export the mount over a network.
@@ -172,7 +182,12 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.helpers.live.looked_up();
         match self.find(parent.0, name.as_bytes()) {
+            Ok(None) if parent.0 == ROOT && name == LIVE => {
+                let attr = self.helpers.live.make(&self.fs);
+                reply.entry(&Duration::ZERO, &file_attr(&attr), GENERATION);
+            }
             Ok(Some(attr)) => reply.entry(&self.lifetime, &file_attr(&attr), GENERATION),
             // Number 0: the kernel remembers that the name is not there.
             Ok(None) => reply.entry(&self.lifetime, &bare_folder(0), GENERATION),
@@ -184,6 +199,9 @@ impl Filesystem for Adapter {
     fn forget(&self, _: &Request, _: INodeNo, _: u64) {}
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        if let Some((attr, _)) = self.helpers.live.file(ino.0) {
+            return reply.attr(&Duration::ZERO, &file_attr(&attr));
+        }
         match self.fs.attr(ino.0) {
             Ok(attr) => reply.attr(&self.lifetime, &file_attr(&attr)),
             Err(error) => reply.error(errno(&error)),
@@ -223,12 +241,25 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.fs.read(ino.0, offset, size) {
-            Ok(data) => reply.data(&data),
-            Err(error) => reply.error(errno(&error)),
+        if let Some((_, text)) = self.helpers.live.file(ino.0) {
+            let from = text.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+            let rest = &text[from..];
+            return reply.data(&rest[..rest.len().min(size as usize)]);
         }
+        let start = Instant::now();
+        let data = match self.fs.read(ino.0, offset, size) {
+            Ok(data) => data,
+            Err(error) => return reply.error(errno(&error)),
+        };
+        // Before its reader can go on, or reads would be out of order.
+        if let Some(trace) = &self.helpers.trace {
+            trace.read(ino.0, offset, data.len());
+        }
+        reply.data(&data);
+        self.helpers.live.answered(data.len(), start.elapsed());
+        self.helpers.ahead.read_on(&data);
         if offset == 0 {
-            self.ahead.read(request.pid(), ino.0);
+            self.helpers.ahead.read(request.pid(), ino.0);
         }
     }
 
@@ -254,13 +285,10 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        self.helpers.live.listed();
         match self.fill_plus(ino.0, offset, &mut reply) {
-            Ok(some) => {
-                if !some {
-                    self.ahead.listed(request.pid(), ino.0);
-                }
-                reply.ok();
-            }
+            Ok(true) => reply.ok(),
+            Ok(false) => self.helpers.ahead.listed(request.pid(), ino.0, || reply.ok()),
             Err(error) => reply.error(errno(&error)),
         }
     }

@@ -1,4 +1,5 @@
-//! Hands small files to the kernel before they are asked for.
+//! Reads ahead: inflates the frame that a reader will come to, and hands small files to the kernel
+//! before they are asked for.
 //!
 //! Whoever walks a tree and reads all of its files, as tar does, asks for each small one in a
 //! message of its own and waits for the answer: most of the time goes into waking one another. So
@@ -7,40 +8,52 @@
 //! are left out on purpose: that they are asked for shows that the walker goes on reading.
 
 use std::collections::HashMap;
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 
+use crossbeam_channel::{Sender, bounded};
 use fuser::{INodeNo, Notifier};
 use lru::LruCache;
 
+use super::live::Live;
 use crate::format::Kind;
-use crate::fs::ArchiveFs;
+use crate::fs::{ArchiveFs, Data};
+use crate::index::FrameId;
 
 /// Longest file that is handed over, in bytes: longer ones the kernel itself reads ahead.
 const SMALL: u64 = 128 << 10;
 /// Most bytes that are handed over at a time.
-const WINDOW: u64 = 512 << 10;
+const WINDOW: u64 = 2 << 20;
+/// So many files are handed over before their reader goes on; the rest while it is busy with them.
+const FIRST: usize = 8;
 /// Walkers that are remembered.
 const WALKERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Folders of a walker that are remembered.
 const FOLDERS: usize = 64;
+/// Frames that may wait to be inflated; more are not.
+const BACKLOG: usize = 2;
 /// One file in so many is left out.
-const LEFT_OUT: u32 = 16;
+const LEFT_OUT: u32 = 32;
 /// A walker that asked for so many files of folders that it had listed is helped,
 const TRUSTED: u32 = 4;
 /// until so many that were left out in a row are not asked for.
-const DOUBTED: u32 = 4;
+const DOUBTED: u32 = 16;
 
 /// What is handed over to whom.
 #[derive(Debug)]
 pub(super) struct Ahead {
     fs: Arc<ArchiveFs>,
+    live: Arc<Live>,
     /// There is none before the session is.
     notifier: OnceLock<Notifier>,
     walkers: Mutex<LruCache<u32, Walker>>,
     /// Handing over waits for requests of the same files: one thread at a time may do it, so that
     /// others are there to answer these.
     busy: Mutex<()>,
+    /// Frames to inflate.
+    frames: Sender<FrameId>,
 }
 
 /// A process that lists folders.
@@ -60,14 +73,31 @@ struct Walker {
 }
 
 impl Ahead {
-    pub(super) fn new(fs: Arc<ArchiveFs>) -> Self {
+    /// Starts the thread that inflates frames; it ends with what is returned.
+    pub(super) fn start(fs: Arc<ArchiveFs>, live: Arc<Live>) -> io::Result<Self> {
+        let (frames, wanted) = bounded(BACKLOG);
+        let inflating = Arc::clone(&fs);
+        thread::Builder::new().name("inflate".to_owned()).spawn(move || {
+            for frame in wanted {
+                // Who comes to read it gets the error.
+                let _ = inflating.store().prefetch(frame);
+            }
+        })?;
         let walkers = Mutex::new(LruCache::new(WALKERS));
-        Self { fs, notifier: OnceLock::new(), walkers, busy: Mutex::new(()) }
+        let (notifier, busy) = (OnceLock::new(), Mutex::new(()));
+        Ok(Self { fs, live, notifier, walkers, busy, frames })
     }
 
     /// From here on it can hand over.
-    pub(super) fn start(&self, notifier: Notifier) {
+    pub(super) fn notify(&self, notifier: Notifier) {
         let _ = self.notifier.set(notifier);
+    }
+
+    /// A read goes on: inflates the frame that it will come to, unless there is enough to do.
+    pub(super) fn read_on(&self, data: &Data) {
+        if let Some(frame) = data.next {
+            let _ = self.frames.try_send(frame);
+        }
     }
 
     fn walker<T>(&self, process: u32, with: impl FnOnce(&mut Walker) -> T) -> T {
@@ -75,15 +105,17 @@ impl Ahead {
         with(walkers.get_or_insert_mut(process, Walker::default))
     }
 
-    /// A process listed a folder, and is about to be told that this was all.
-    pub(super) fn listed(&self, process: u32, folder: u64) {
+    /// A process listed a folder, and is told so with `reply`.
+    pub(super) fn listed(&self, process: u32, folder: u64, reply: impl FnOnce()) {
         let trusted = self.walker(process, |walker| {
             walker.last = folder;
             walker.asked >= TRUSTED
         });
-        if trusted {
-            self.hand_over(process, folder, 0);
-        }
+        let files = if trusted { self.choose(process, folder, 0) } else { Vec::new() };
+        let (first, rest) = files.split_at(files.len().min(FIRST));
+        self.hand_over(first);
+        reply();
+        self.hand_over(rest);
     }
 
     /// A process was answered the first bytes of a file.
@@ -98,13 +130,12 @@ impl Ahead {
             rest.filter(|(first, _)| *first == file).map(|(_, next)| next)
         });
         if let Some(next) = next {
-            self.hand_over(process, folder, next);
+            self.hand_over(&self.choose(process, folder, next));
         }
     }
 
-    fn hand_over(&self, process: u32, folder: u64, from: u64) {
-        let Some(notifier) = self.notifier.get() else { return };
-        let Ok(_busy) = self.busy.try_lock() else { return };
+    /// The files of a folder to hand over, with their lengths, from an offset of its list on.
+    fn choose(&self, process: u32, folder: u64, from: u64) -> Vec<(u64, u64)> {
         let (mut files, mut bytes, mut rest) = (Vec::new(), 0, None);
         let listed = self.fs.list_with_attrs(folder, from, &mut |entry, attr| {
             if attr.kind == Kind::File && (1..=SMALL).contains(&attr.size) {
@@ -117,16 +148,25 @@ impl Ahead {
             }
             true
         });
-        if listed.is_err() {
-            return;
+        match listed {
+            Ok(()) => self.walker(process, |walker| walker.choose(folder, files, rest)),
+            Err(_) => Vec::new(),
         }
-        let wanted = self.walker(process, |walker| walker.choose(folder, files, rest));
-        for (file, size) in wanted {
+    }
+
+    fn hand_over(&self, files: &[(u64, u64)]) {
+        let Some(notifier) = self.notifier.get().filter(|_| !files.is_empty()) else { return };
+        let Ok(_busy) = self.busy.try_lock() else { return };
+        for (file, size) in files {
             // Who asks for a damaged file gets the error, and it is logged.
-            let Ok(data) = self.fs.read(file, 0, u32::try_from(size).unwrap_or(0)) else { return };
-            if notifier.store(INodeNo(file), 0, &data).is_err() {
+            let Ok(data) = self.fs.read(*file, 0, u32::try_from(*size).unwrap_or(0)) else {
+                return;
+            };
+            self.read_on(&data);
+            if notifier.store(INodeNo(*file), 0, &data).is_err() {
                 return;
             }
+            self.live.handed_over(data.len());
         }
     }
 }

@@ -34,6 +34,14 @@ pub enum MountError {
         /// What the system said.
         error: io::Error,
     },
+    /// The trace cannot be written.
+    #[error("{path}: cannot write the trace: {error}")]
+    Trace {
+        /// The trace.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The kernel has no FUSE.
     #[error("/dev/fuse: not there, so nothing can be mounted; as root: modprobe fuse")]
     NoDevice,

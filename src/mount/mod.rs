@@ -9,6 +9,9 @@
 //! | `detach` | the way back |
 //! | `mountinfo` | what the kernel says is mounted where |
 //! | `adapter` | FUSE messages ↔ calls of [`crate::fs`]; no logic |
+//! | `ahead` | inflates and hands to the kernel what will be asked for |
+//! | `live` | what the mount did so far, as a file in it |
+//! | `trace` | writes down in which order files are read |
 //! | `attributes` | attributes as FUSE wants them |
 
 mod adapter;
@@ -17,13 +20,16 @@ mod attach;
 mod attributes;
 mod detach;
 mod error;
+mod live;
 mod mountinfo;
 mod options;
 mod session;
 mod signals;
+mod trace;
 
 pub use detach::{UnmountError, unmount};
 pub use error::MountError;
+pub use live::LIVE;
 use mountinfo::mounts_at;
 pub use mountinfo::{MountEntry, mount_at};
 pub use options::{Access, OptionError, Options, parse_size};

@@ -1,6 +1,7 @@
 //! Mount options: the `-o` list of mount(8) and /etc/fstab.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 /// Who may use a mount, besides what the permissions of its files say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +32,8 @@ pub struct Options {
     pub gid: Option<u32>,
     /// Bytes of inflated data to keep in memory.
     pub working_set: Option<u64>,
+    /// Write down in this file in which order files are read.
+    pub trace: Option<PathBuf>,
     /// How many event loops serve the mount.
     pub threads: Option<NonZeroUsize>,
     /// Mount over a folder even if it is not empty, or is a mount point.
@@ -200,6 +203,7 @@ mod tests {
             uid: Some(7),
             gid: Some(8),
             working_set: Some(2 << 30),
+            trace: None,
             threads: NonZeroUsize::new(3),
             nonempty: true,
             fsname: Some("a=b".to_owned()),

@@ -8,9 +8,11 @@ use std::thread::available_parallelism;
 
 use fuser::{BackgroundSession, Config, Session, SessionACL};
 
-use super::adapter::{Adapter, Lifetime};
+use super::adapter::{Adapter, Helpers, Lifetime};
 use super::ahead::Ahead;
 use super::attach::{attach, shared};
+use super::live::Live;
+use super::trace::Trace;
 use super::{Access, MountError, Options, UnmountError, mount_at, mounts_at, unmount};
 use crate::fs::ArchiveFs;
 
@@ -57,6 +59,11 @@ pub fn mount(
     options: &Options,
 ) -> Result<Mounted, MountError> {
     let dir = check_mount_point(dir, options.nonempty)?;
+    let trace = |path: &PathBuf| {
+        let trace = Trace::create(path, fs.store().root().0);
+        trace.map_err(|error| MountError::Trace { path: path.clone(), error })
+    };
+    let trace = options.trace.as_ref().map(trace).transpose()?;
     let source = options.fsname.as_ref().map_or(archive.as_os_str(), OsStr::new);
     let connection = attach(source, &dir, options)?;
     // From here on, whatever fails must take the mount off again.
@@ -66,9 +73,18 @@ pub fn mount(
         Err(error) => return Err(failed(&dir, error)),
     };
     let detacher = Detacher { dir, device };
-    let ahead = Arc::new(Ahead::new(Arc::clone(&fs)));
+    let live = Arc::new(Live::new());
+    let ahead = match Ahead::start(Arc::clone(&fs), Arc::clone(&live)) {
+        Ok(ahead) => Arc::new(ahead),
+        Err(error) => return Err(failed(&detacher.dir, error)),
+    };
+    let traced = trace.is_some();
     let session = Session::from_fd(
-        Adapter::new(fs, lifetime(options.access), Arc::clone(&ahead)),
+        Adapter::new(
+            fs,
+            lifetime(options.access),
+            Helpers { ahead: Arc::clone(&ahead), live, trace },
+        ),
         connection,
         filter(options.access),
         config(options),
@@ -76,7 +92,10 @@ pub fn mount(
     match session.and_then(Session::spawn) {
         Ok(session) => {
             detacher.raise_read_ahead();
-            ahead.start(session.notifier());
+            // A trace shall have what is read, not what is handed over.
+            if !traced && loops(options) > 1 {
+                ahead.notify(session.notifier());
+            }
             Ok(Mounted { session: Some(session), detacher })
         }
         Err(error) => Err(failed(&detacher.dir, error)),
@@ -132,10 +151,15 @@ fn filter(access: Access) -> SessionACL {
     }
 }
 
-fn config(options: &Options) -> Config {
+/// How many event loops there are.
+fn loops(options: &Options) -> usize {
     let cores = available_parallelism().map_or(1, usize::from);
+    options.threads.map_or(cores.max(MIN_LOOPS), usize::from)
+}
+
+fn config(options: &Options) -> Config {
     let mut config = Config::default();
-    config.n_threads = Some(options.threads.map_or(cores.max(MIN_LOOPS), usize::from));
+    config.n_threads = Some(loops(options));
     config.clone_fd = true;
     config
 }

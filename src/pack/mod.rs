@@ -6,7 +6,7 @@ mod level;
 mod reader;
 mod writer;
 
-pub use codec::{Compressor, inflate};
+pub use codec::{Compressor, Inflation};
 pub use level::Level;
 pub use reader::footer;
 pub use writer::{PackWriter, SealedPack};

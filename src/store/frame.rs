@@ -1,16 +1,26 @@
 //! Inflated frames, whose buffers are used again: frames come and go by the thousand, all of much
 //! the same length, and left to the allocator they would leave gaps worth a fifth of the budget.
 
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::format::Problem;
+use crate::pack::Inflation;
 
 /// Most bytes of buffers that wait to be used again: as many as threads inflate at once, or so.
 const MOST: usize = 8 << 20;
-/// A frame is inflated to a multiple of this, in bytes, or to its end.
+/// The most that zstd inflates at a time, in bytes: how far beyond what is wanted a frame is
+/// inflated at most.
 pub const INFLATED: u32 = 128 * 1024;
-/// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one: it
-/// is the most that zstd inflates at a time.
-pub(super) const STEP: usize = INFLATED as usize;
+/// A read so many bytes behind the last one goes on with it.
+const GAP: usize = 64 << 10;
+/// So many bytes read one after the other are no accident.
+const RUN: usize = 256 << 10;
+/// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one.
+const STEP: usize = INFLATED as usize;
 
 /// Buffers of frames that are gone.
 #[derive(Debug, Default)]
@@ -19,7 +29,7 @@ pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
 impl Buffers {
     /// An empty buffer for at least `length` bytes.
     pub(super) fn take(&self, length: usize) -> Vec<u8> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock();
         let room = length.next_multiple_of(STEP);
         // Not more room than it needs either, or a small frame would hold a large buffer.
         let fits = waiting.iter().position(|buffer| buffer.capacity() == room);
@@ -39,7 +49,7 @@ impl Buffers {
             return;
         }
         buffer.clear();
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock();
         waiting.push(buffer);
         let mut bytes: usize = waiting.iter().map(Vec::capacity).sum();
         while bytes > MOST {
@@ -48,30 +58,130 @@ impl Buffers {
     }
 }
 
-/// The bytes of an inflated frame, or as many of its first as were wanted.
+/// A frame of the working set, inflated as far as it was wanted yet.
+///
+/// While it is not whole, its bytes move on under a lock, and are copied out. Once it is, they
+/// stay as they are, and are handed out without either.
 #[derive(Debug)]
 pub struct Frame {
-    bytes: Vec<u8>,
+    length: usize,
+    whole: OnceLock<Vec<u8>>,
+    growing: Mutex<Result<Option<Inflation>, Problem>>,
     buffers: Arc<Buffers>,
+    reader: Reader,
+}
+
+/// Tells whether a frame is read from front to back.
+#[derive(Debug, Default)]
+struct Reader {
+    /// Where the last read ended.
+    front: AtomicUsize,
+    /// Bytes that were read one after the other up to there.
+    run: AtomicUsize,
+    told: AtomicBool,
 }
 
 impl Frame {
-    /// A frame of these bytes; its buffer goes to `buffers` with it.
-    pub(super) fn new(bytes: Vec<u8>, buffers: &Arc<Buffers>) -> Self {
-        Self { bytes, buffers: Arc::clone(buffers) }
+    /// A range of it was read. Tells once, when enough was read front to back and half of it is
+    /// behind, that the frame after it will be wanted.
+    pub fn read_on(&self, range: &Range<usize>) -> bool {
+        let Reader { front, run, told } = &self.reader;
+        let gap = range.start.checked_sub(front.swap(range.end, Ordering::Relaxed));
+        if gap.is_none_or(|gap| gap > GAP) {
+            run.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let run = run.fetch_add(range.len(), Ordering::Relaxed) + range.len();
+        let far = run >= RUN.min(self.length / 2) && range.end >= self.length / 2;
+        far && !told.load(Ordering::Relaxed) && !told.swap(true, Ordering::Relaxed)
     }
-}
 
-impl Deref for Frame {
-    type Target = [u8];
+    /// A frame being inflated; its buffer goes to `buffers` with it.
+    pub(super) fn new(inflation: Inflation, length: usize, buffers: &Arc<Buffers>) -> Self {
+        let frame = Self {
+            length,
+            whole: OnceLock::new(),
+            growing: Mutex::new(Ok(None)),
+            buffers: Arc::clone(buffers),
+            reader: Reader::default(),
+        };
+        frame.keep(&mut frame.growing.lock(), inflation);
+        frame
+    }
 
-    fn deref(&self) -> &[u8] {
-        &self.bytes
+    fn keep(&self, growing: &mut Result<Option<Inflation>, Problem>, inflation: Inflation) {
+        match inflation.is_whole() {
+            true => {
+                let _ = self.whole.set(inflation.into_bytes());
+                *growing = Ok(None);
+            }
+            false => *growing = Ok(Some(inflation)),
+        }
+    }
+
+    /// All its bytes, if it is whole.
+    #[must_use]
+    pub fn whole(&self) -> Option<&[u8]> {
+        self.whole.get().map(Vec::as_slice)
+    }
+
+    /// Inflates at least its first `wanted` bytes, and then calls `with` with what there is.
+    /// Returns, too, how many bytes were inflated for that.
+    ///
+    /// # Errors
+    /// If it does not inflate to these.
+    pub(super) fn reach<T>(
+        &self,
+        wanted: usize,
+        with: impl FnOnce(&[u8]) -> T,
+    ) -> Result<(T, usize), Problem> {
+        if let Some(whole) = self.whole() {
+            return Ok((with(whole), 0));
+        }
+        let mut growing = self.growing.lock();
+        let mut new = 0;
+        loop {
+            let inflation = match growing.as_mut() {
+                Ok(Some(inflation)) => inflation,
+                Ok(None) => {
+                    drop(growing);
+                    let whole = self.whole().ok_or(Problem::Inflate)?;
+                    return Ok((with(whole), new));
+                }
+                Err(problem) => return Err(problem.clone()),
+            };
+            let before = inflation.bytes().len();
+            if before >= wanted.min(self.length) {
+                return Ok((with(inflation.bytes()), new));
+            }
+            let done = inflation.go_on();
+            new += inflation.bytes().len() - before;
+            match done {
+                Ok(()) => self.settle(&mut growing),
+                Err(problem) => *growing = Err(problem),
+            }
+            // Whoever waits for what is there already shall not wait for all that is wanted here.
+            MutexGuard::bump(&mut growing);
+        }
+    }
+
+    /// Takes the bytes out of an inflation that has come to its end.
+    fn settle(&self, growing: &mut Result<Option<Inflation>, Problem>) {
+        let whole = matches!(growing, Ok(Some(inflation)) if inflation.is_whole());
+        if whole && let Ok(Some(inflation)) = std::mem::replace(growing, Ok(None)) {
+            self.keep(growing, inflation);
+        }
     }
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        self.buffers.give(std::mem::take(&mut self.bytes));
+        let growing = std::mem::replace(self.growing.get_mut(), Ok(None));
+        let bytes = match (self.whole.take(), growing) {
+            (Some(whole), _) => whole,
+            (None, Ok(Some(inflation))) => inflation.into_bytes(),
+            _ => return,
+        };
+        self.buffers.give(bytes);
     }
 }

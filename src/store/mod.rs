@@ -5,6 +5,7 @@ mod frame;
 mod keys;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -12,20 +13,24 @@ pub use error::{Cause, Error};
 pub use frame::{Frame, INFLATED};
 pub use keys::{CONFIG, INDEX, ROOTS, index_key, parse_root, root_key};
 
-use frame::{Buffers, STEP};
+use frame::Buffers;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Counts};
 use crate::format::{
     Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root, Section,
     Segment, check, compatible,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
-use crate::pack;
+use crate::pack::{self, Inflation};
 use crate::storage::{Bytes, Storage, StorageError};
 use crate::tree::{self, Tree};
 
-/// Default budget of the working set, in bytes.
-pub const WORKING_SET: u64 = 512 << 20;
+/// The working set has one part in so many of the machine's memory by default,
+const SHARE: u64 = 16;
+/// but neither less nor more than this, in bytes.
+const BOUNDS: (u64, u64) = (64 << 20, 2 << 30);
+/// What it takes to go on with a frame, besides what is stored of it, in bytes: zstd's decoder.
+const GOING_ON: u64 = 256 << 10;
 /// Longest settings file and root, in bytes.
 const MAX_SMALL: u64 = 16 << 20;
 
@@ -38,8 +43,20 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { working_set: WORKING_SET }
+        Self { working_set: default_working_set() }
     }
+}
+
+/// The default budget of the working set, in bytes: a part of the memory that there is.
+#[must_use]
+pub fn default_working_set() -> u64 {
+    let system = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "its width differs between machines")]
+    let memory = u64::from(system.totalram).saturating_mul(system.mem_unit.into());
+    // Where a container's limit is, as far as it can see it.
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(memory);
+    (memory.min(limit) / SHARE).clamp(BOUNDS.0, BOUNDS.1)
 }
 
 /// Inflated frames held in memory under a byte budget.
@@ -58,6 +75,8 @@ pub struct Store {
     origins: Vec<Origin>,
     working_set: WorkingSet,
     buffers: Arc<Buffers>,
+    /// Bytes that were inflated since it was opened.
+    inflated: AtomicU64,
 }
 
 impl Store {
@@ -83,7 +102,18 @@ impl Store {
         let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
         let working_set = Cache::new(options.working_set);
         let buffers = Arc::default();
-        Ok(Self { storage, config, head, compatible, index, tree, origins, working_set, buffers })
+        Ok(Self {
+            storage,
+            config,
+            head,
+            compatible,
+            index,
+            tree,
+            origins,
+            working_set,
+            buffers,
+            inflated: AtomicU64::new(0),
+        })
     }
 
     /// Why the root that it was opened at may not be the newest; `None` if it is.
@@ -125,6 +155,24 @@ impl Store {
         (&self.head.key, &self.head.root)
     }
 
+    /// How its working set was used.
+    #[must_use]
+    pub fn working_set_counts(&self) -> Counts {
+        self.working_set.counts()
+    }
+
+    /// Budget of its working set, in bytes.
+    #[must_use]
+    pub fn working_set_budget(&self) -> u64 {
+        self.working_set.budget()
+    }
+
+    /// Bytes that were inflated since it was opened.
+    #[must_use]
+    pub fn inflated_bytes(&self) -> u64 {
+        self.inflated.load(Ordering::Relaxed)
+    }
+
     /// Its index.
     #[must_use]
     pub fn index(&self) -> &Index {
@@ -151,20 +199,64 @@ impl Store {
         (slot as usize).checked_sub(1).and_then(|slot| self.origins.get(slot)).ok_or(Missing)
     }
 
-    /// The first `wanted` bytes at least of an inflated frame, from the working set or through it;
-    /// `inflated` is its whole length in bytes.
-    ///
-    /// A frame is inflated as far as the first who wants it needs it, and whole for the second who
-    /// needs more: a lone read shall not pay for all of it, nor a walk twice.
+    /// A frame, from the working set or through it, of which the first `wanted` bytes are about to
+    /// be asked for; `inflated` is its whole length in bytes.
     ///
     /// # Errors
-    /// If it cannot be read, does not match its checksum, or does not inflate.
+    /// If it cannot be read, or does not match its checksum.
     pub fn frame(&self, id: FrameId, inflated: u32, wanted: u32) -> Result<Arc<Frame>, Error> {
         let lost = || Error::new(&self.name(), Cause::Lost);
-        let does = |frame: &Frame| frame.len() >= wanted as usize;
-        self.working_set.get_where(id, inflated.into(), does, lost, |again| {
-            self.load(id, if again { inflated } else { wanted })
-        })
+        let weight = u64::from(inflated);
+        self.working_set.get(id, weight, lost, || self.load(id, wanted))
+    }
+
+    /// Calls `with` with the first `wanted` bytes at least of a frame.
+    ///
+    /// A frame is inflated as far as it is wanted, and goes on from there when more is.
+    ///
+    /// # Errors
+    /// As [`Store::frame`]; also if it does not inflate.
+    pub fn reach<T>(
+        &self,
+        id: FrameId,
+        frame: &Frame,
+        wanted: u32,
+        with: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Error> {
+        let reached = frame.reach(wanted as usize, with);
+        let (value, new) = reached.map_err(|problem| self.damaged(id, problem))?;
+        if new > 0 {
+            self.inflated.fetch_add(new as u64, Ordering::Relaxed);
+            if let Some(whole) = frame.whole() {
+                // What it took to go on is gone.
+                self.working_set.reweigh(&id, whole.len() as u64);
+            }
+        }
+        Ok(value)
+    }
+
+    /// Inflates a frame to its end, if there is such a frame: it is about to be read.
+    ///
+    /// # Errors
+    /// As [`Store::reach`].
+    pub fn prefetch(&self, id: FrameId) -> Result<(), Error> {
+        let Some((record, _)) = self.index.frame(id) else { return Ok(()) };
+        let frame = self.frame(id, record.inflated, record.inflated)?;
+        match frame.whole() {
+            Some(_) => Ok(()),
+            None => self.reach(id, &frame, record.inflated, |_| ()),
+        }
+    }
+
+    fn damaged(&self, id: FrameId, problem: Problem) -> Error {
+        match self.index.frame(id) {
+            None => Error::new(&self.name(), Missing),
+            Some((record, pack)) => {
+                let place = self.storage.locate(&pack::key(&pack));
+                let object = format!("{place}: frame at byte {}", record.offset);
+                Error::new(&object, Cause::Frame(problem))
+            }
+        }
     }
 
     fn load(&self, id: FrameId, wanted: u32) -> Result<Frame, Error> {
@@ -172,19 +264,19 @@ impl Store {
             self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
         let key = pack::key(&pack);
         let stored = self.storage.get_range(&key, record.offset, record.stored as usize)?;
-        let damaged = |problem| {
-            let object = format!("{}: frame at byte {}", self.storage.locate(&key), record.offset);
-            Error::new(&object, Cause::Frame(problem))
-        };
         if xxh3_64(&stored) != record.checksum {
-            return Err(damaged(Problem::Checksum));
+            return Err(self.damaged(id, Problem::Checksum));
         }
-        let length = record.inflated as usize;
-        let wanted = (wanted as usize).next_multiple_of(STEP).min(length);
-        let buffer = |length| self.buffers.take(length);
-        let bytes = pack::inflate(record.codec, stored, length, wanted, &buffer);
-        let bytes = bytes.map_err(damaged)?;
-        Ok(Frame::new(bytes, &self.buffers))
+        let (length, wanted) = (record.inflated as usize, wanted as usize);
+        let room = self.buffers.take(length);
+        let inflation = Inflation::new(record.codec, stored, room, length, wanted);
+        let inflation = inflation.map_err(|problem| self.damaged(id, problem))?;
+        if !inflation.is_whole() {
+            let weight = u64::from(record.inflated) + u64::from(record.stored) + GOING_ON;
+            self.working_set.reweigh(&id, weight);
+        }
+        self.inflated.fetch_add(inflation.bytes().len() as u64, Ordering::Relaxed);
+        Ok(Frame::new(inflation, length, &self.buffers))
     }
 }
 

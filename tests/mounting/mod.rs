@@ -1,5 +1,6 @@
 //! Mounts as such: options, permissions, the helper of mount(8), unmounting, `try`.
 
+mod ahead;
 mod options;
 mod trial;
 mod unmounting;

@@ -7,19 +7,69 @@ use packfs::storage;
 use packfs::store::{OpenOptions, Store};
 
 use super::small;
+use crate::support::Scratch;
 
-#[test]
-fn a_frame_is_inflated_as_far_as_it_is_wanted_and_whole_the_second_time() {
+const LENGTH: u32 = 1 << 20;
+const ID: FrameId = FrameId { segment: 0, frame: 0 };
+
+/// A store of one frame, and what that inflates to.
+fn one_frame() -> (Scratch, Store, Vec<u8>) {
     let text: String =
         (0..100_000u32).map(|n| format!("{} ", n.wrapping_mul(2_654_435_761))).collect();
-    let (_scratch, _, archive) = small(|folder| folder.file("file", &text.as_bytes()[..1 << 20]));
+    let bytes = text.as_bytes()[..LENGTH as usize].to_vec();
+    let (scratch, _, archive) = small(|folder| folder.file("file", &bytes));
     let store = Store::open(storage::open(&archive).unwrap(), OpenOptions::default()).unwrap();
-    let id = FrameId { segment: 0, frame: 0 };
-    let length = |wanted| store.frame(id, 1 << 20, wanted).unwrap().len();
-    assert_eq!(length(1), 128 << 10);
-    assert_eq!(length(128 << 10), 128 << 10, "no more for the same");
-    assert_eq!(length((128 << 10) + 1), 1 << 20, "whole for more");
-    assert_eq!(length(1), 1 << 20, "and it stays");
-    let first = store.frame(id, 1 << 20, 1).unwrap();
-    assert!(Arc::ptr_eq(&first, &store.frame(id, 1 << 20, 1 << 20).unwrap()));
+    (scratch, store, bytes)
+}
+
+#[test]
+fn a_frame_is_inflated_as_far_as_it_is_wanted_and_goes_on_from_there() {
+    let (_scratch, store, bytes) = one_frame();
+    let frame = store.frame(ID, LENGTH, 1).unwrap();
+    let reach = |wanted: u32| {
+        let there = |there: &[u8]| {
+            assert!(bytes.starts_with(there), "other bytes");
+            there.len()
+        };
+        let length = store.reach(ID, &frame, wanted, there).unwrap();
+        assert!(length >= wanted as usize);
+        length
+    };
+    let first = reach(1);
+    assert!(first <= 128 << 10, "{first}");
+    assert_eq!(store.inflated_bytes(), first as u64);
+    assert_eq!(reach(u32::try_from(first).unwrap()), first, "no more for the same");
+    let further = reach(300 << 10);
+    assert!(further < LENGTH as usize && further - (300 << 10) < 128 << 10, "{further}");
+    assert_eq!(store.inflated_bytes(), further as u64, "what was inflated is not inflated again");
+    assert!(frame.whole().is_none());
+    assert_eq!(reach(LENGTH), LENGTH as usize);
+    assert_eq!(frame.whole(), Some(&bytes[..]));
+    assert_eq!(store.inflated_bytes(), u64::from(LENGTH));
+    assert!(Arc::ptr_eq(&frame, &store.frame(ID, LENGTH, LENGTH).unwrap()));
+    assert_eq!(
+        store.working_set_counts().bytes,
+        u64::from(LENGTH),
+        "what it took to go on is gone"
+    );
+}
+
+#[test]
+fn many_readers_of_a_frame_inflate_each_byte_once() {
+    let (_scratch, store, bytes) = one_frame();
+    std::thread::scope(|scope| {
+        for reader in 0..8u32 {
+            let (store, bytes) = (&store, &bytes);
+            scope.spawn(move || {
+                for step in 1..=64u32 {
+                    let wanted = (step * 16 * 1024).wrapping_add(reader * 999).min(LENGTH);
+                    let frame = store.frame(ID, LENGTH, wanted).unwrap();
+                    let same =
+                        |there: &[u8]| bytes.starts_with(there) && there.len() >= wanted as usize;
+                    assert!(store.reach(ID, &frame, wanted, same).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(store.inflated_bytes(), u64::from(LENGTH));
 }

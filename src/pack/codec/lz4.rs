@@ -1,6 +1,6 @@
 //! One raw LZ4 block.
 
-use super::{Encoder, Plain, Row, Wanted};
+use super::{Encoder, Plain, Row, Started};
 use crate::format::{Codec, Problem};
 use crate::pack::Level;
 
@@ -19,6 +19,9 @@ impl Encoder for Lz4 {
 }
 
 /// LZ4 knows no stopping: it inflates all.
-fn inflate(stored: Vec<u8>, wanted: Wanted<'_>) -> Result<Vec<u8>, Problem> {
-    lz4_flex::block::decompress(&stored, wanted.length).map_err(|_| Problem::Inflate)
+fn inflate(stored: Vec<u8>, mut room: Vec<u8>, length: usize, _: usize) -> Started {
+    room.resize(length, 0);
+    let done = lz4_flex::block::decompress_into(&stored, &mut room);
+    room.truncate(done.map_err(|_| Problem::Inflate)?);
+    Ok((room, None))
 }

@@ -32,8 +32,18 @@ struct Row {
     codec: Codec,
     /// Makes an encoder for a level.
     encoder: fn(Level) -> std::io::Result<Box<dyn Encoder>>,
-    /// Inflates as much as is wanted.
-    inflate: fn(Vec<u8>, Wanted<'_>) -> Result<Vec<u8>, Problem>,
+    /// Begins to inflate, from what is stored into an empty buffer, a frame of so many bytes, so
+    /// many of which are wanted now.
+    inflate: fn(Vec<u8>, Vec<u8>, usize, usize) -> Started,
+}
+
+/// What was inflated at once, and how to go on where that is not all.
+type Started = Result<(Vec<u8>, Option<Box<dyn Resume>>), Problem>;
+
+/// A frame whose inflation stopped on its way.
+trait Resume: Send {
+    /// Inflates a little more, behind what it inflated before; never beyond the room there is.
+    fn go_on(&mut self, bytes: &mut Vec<u8>) -> Result<(), Problem>;
 }
 
 fn row(codec: Codec) -> Result<&'static Row, Problem> {
@@ -53,16 +63,6 @@ struct Plain<'a> {
     dense: bool,
     /// It hardly shrinks, whatever is done.
     hard: bool,
-}
-
-/// How much of a frame is wanted.
-struct Wanted<'a> {
-    /// Its length, inflated.
-    length: usize,
-    /// So many of its first bytes: a codec that can stop there does.
-    first: usize,
-    /// Gives an empty buffer with room for so many bytes.
-    buffer: &'a dyn Fn(usize) -> Vec<u8>,
 }
 
 /// Compresses frames with one codec; holds its buffers, so keep one for each thread.
@@ -124,22 +124,74 @@ impl Compressor {
     }
 }
 
-/// Inflates the first `wanted` bytes at least of a frame that comes to exactly `length` bytes, or
-/// all of it, if its codec knows no stopping. `buffer` gives room for so many bytes, if asked.
-///
-/// # Errors
-/// [`Problem::Inflate`] if it is damaged, shorter, or (as far as was inflated) longer.
-pub fn inflate(
-    codec: Codec,
-    stored: Vec<u8>,
+/// A frame being inflated, as far as it is wanted.
+pub struct Inflation {
+    bytes: Vec<u8>,
     length: usize,
-    wanted: usize,
-    buffer: &dyn Fn(usize) -> Vec<u8>,
-) -> Result<Vec<u8>, Problem> {
-    let wanted = wanted.min(length);
-    let bytes = (row(codec)?.inflate)(stored, Wanted { length, first: wanted, buffer })?;
-    let right = bytes.len() == length || (bytes.len() < length && bytes.len() >= wanted);
-    if right { Ok(bytes) } else { Err(Problem::Inflate) }
+    /// How to go on, unless it is whole.
+    rest: Option<Box<dyn Resume>>,
+}
+
+impl std::fmt::Debug for Inflation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inflation").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl Inflation {
+    /// Begins to inflate a frame that comes to exactly `length` bytes: all at once if all of them
+    /// are `wanted`, or if its codec knows no stopping. `room` is empty, with room for them.
+    ///
+    /// # Errors
+    /// [`Problem::Inflate`] if it is damaged, shorter or longer.
+    pub fn new(
+        codec: Codec,
+        stored: Vec<u8>,
+        room: Vec<u8>,
+        length: usize,
+        wanted: usize,
+    ) -> Result<Self, Problem> {
+        let (bytes, rest) = (row(codec)?.inflate)(stored, room, length, wanted)?;
+        match rest.is_some() || bytes.len() == length {
+            true => Ok(Self { bytes, length, rest }),
+            false => Err(Problem::Inflate),
+        }
+    }
+
+    /// What is inflated so far.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether that is all.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// Inflates a little more, some 100 KiB at most.
+    ///
+    /// # Errors
+    /// As [`Inflation::new`].
+    pub fn go_on(&mut self) -> Result<(), Problem> {
+        let Some(rest) = &mut self.rest else { return Ok(()) };
+        rest.go_on(&mut self.bytes)?;
+        match self.bytes.len().cmp(&self.length) {
+            std::cmp::Ordering::Less => Ok(()),
+            std::cmp::Ordering::Equal => {
+                self.rest = None;
+                Ok(())
+            }
+            std::cmp::Ordering::Greater => Err(Problem::Inflate),
+        }
+    }
+
+    /// Gives up its bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 #[cfg(test)]
@@ -162,23 +214,27 @@ mod tests {
                 let (codec, stored) = compressor.compress(frame.clone(), shrinks);
                 assert_eq!(codec != Codec::None, shrinks);
                 let all = frame.len();
-                let inflate = |length, wanted| {
-                    super::inflate(codec, stored.clone(), length, wanted, &Vec::with_capacity)
+                let inflate = |stored: &[u8], length, wanted| -> Result<Vec<u8>, Problem> {
+                    let room = Vec::with_capacity(length);
+                    let mut frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
+                    while !frame.is_whole() && frame.bytes().len() < wanted {
+                        frame.go_on()?;
+                    }
+                    Ok(frame.into_bytes())
                 };
-                assert_eq!(&inflate(all, all).unwrap(), frame);
-                assert!(inflate(all - 1, all - 1).is_err());
-                for wanted in [1, 200_000, all] {
-                    let prefix = inflate(all, wanted).unwrap();
+                assert_eq!(&inflate(&stored, all, all).unwrap(), frame);
+                assert!(inflate(&stored, all - 1, all - 1).is_err());
+                for wanted in [1, 200_000, all - 1, all] {
+                    let prefix = inflate(&stored, all, wanted).unwrap();
                     assert!(prefix.len() >= wanted && frame.starts_with(&prefix));
                 }
                 if codec == Codec::Zstd {
-                    let prefix = inflate(all, 1 << 17).unwrap();
-                    assert_eq!(prefix, frame[..1 << 17], "it does not stop");
-                    let half = stored[..stored.len() / 2].to_vec();
-                    let room = &Vec::with_capacity;
-                    assert!(super::inflate(codec, half, all, all - 1, room).is_err());
+                    let prefix = inflate(&stored, all, 1 << 17).unwrap();
+                    assert!(prefix.len() < all, "it does not stop");
+                    assert_eq!(&inflate(&stored, all + 1, all).unwrap(), frame);
+                    assert!(inflate(&stored[..stored.len() / 2], all, all - 1).is_err());
                 }
-                assert!(inflate(all + 1, all + 1).is_err());
+                assert!(inflate(&stored, all + 1, all + 1).is_err());
             }
         }
     }

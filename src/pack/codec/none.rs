@@ -1,7 +1,7 @@
 //! Bytes as they are: what does not compress.
 
-use super::{Encoder, Plain, Row, Wanted};
-use crate::format::{Codec, Problem};
+use super::{Encoder, Plain, Row, Started};
+use crate::format::Codec;
 use crate::pack::Level;
 
 pub(super) const ROW: Row = Row { codec: Codec::None, encoder, inflate };
@@ -19,6 +19,6 @@ impl Encoder for Stored {
     }
 }
 
-fn inflate(stored: Vec<u8>, _: Wanted<'_>) -> Result<Vec<u8>, Problem> {
-    Ok(stored)
+fn inflate(stored: Vec<u8>, _: Vec<u8>, _: usize, _: usize) -> Started {
+    Ok((stored, None))
 }

@@ -6,9 +6,12 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::{DParameter, FrameFormat};
 
-use super::{Encoder, Plain, Row, Wanted};
+use super::{Encoder, Plain, Resume, Row, Started};
 use crate::format::{Codec, MAX_FRAME, Problem};
 use crate::pack::Level;
+
+/// What the decoder wants to see first: enough for any header of a frame, in bytes.
+const FIRST: usize = 2;
 
 pub(super) const ROW: Row = Row { codec: Codec::Zstd, encoder, inflate };
 
@@ -37,52 +40,67 @@ impl Encoder for Zstd {
 
 thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-    static DECODER: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
 }
 
-fn inflate(stored: Vec<u8>, wanted: Wanted<'_>) -> Result<Vec<u8>, Problem> {
-    match wanted.first < wanted.length {
-        true => inflate_prefix(&stored, wanted),
-        false => inflate_all(&stored, wanted),
+fn inflate(stored: Vec<u8>, room: Vec<u8>, length: usize, wanted: usize) -> Started {
+    match wanted < length {
+        true => Ok((room, Some(Box::new(Rest::new(stored)?)))),
+        false => Ok((inflate_all(&stored, room)?, None)),
     }
 }
 
-fn inflate_all(stored: &[u8], wanted: Wanted<'_>) -> Result<Vec<u8>, Problem> {
+fn inflate_all(stored: &[u8], mut room: Vec<u8>) -> Result<Vec<u8>, Problem> {
     DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {
             Some(decompressor) => decompressor,
             None => slot.insert(new_decompressor().map_err(|_| Problem::Inflate)?),
         };
-        let mut bytes = (wanted.buffer)(wanted.length);
-        let done = decompressor.decompress_to_buffer(stored, &mut bytes);
-        done.map(|_| bytes).map_err(|_| Problem::Inflate)
+        let done = decompressor.decompress_to_buffer(stored, &mut room);
+        done.map(|_| room).map_err(|_| Problem::Inflate)
     })
 }
 
-fn inflate_prefix(stored: &[u8], wanted: Wanted<'_>) -> Result<Vec<u8>, Problem> {
-    let mut bytes = (wanted.buffer)(wanted.first);
-    DECODER.with_borrow_mut(|slot| {
-        let decoder = match slot {
-            Some(decoder) => decoder,
-            None => slot.insert(new_decoder().map_err(|_| Problem::Inflate)?),
-        };
-        decoder.reinit().map_err(|_| Problem::Inflate)?;
-        let (mut from, mut into) = (InBuffer::around(stored), OutBuffer::around(&mut bytes));
-        while into.pos() < wanted.first {
-            let before = (from.pos(), into.pos());
-            decoder.run(&mut from, &mut into).map_err(|_| Problem::Inflate)?;
-            if (from.pos(), into.pos()) == before {
-                return Err(Problem::Inflate);
-            }
+/// A frame that is not inflated to its end.
+///
+/// What was inflated before is the decoder's window, so all of it goes into one buffer, which zstd
+/// calls stable: nothing is copied out of a window of the decoder's own.
+struct Rest {
+    decoder: Decoder<'static>,
+    stored: Vec<u8>,
+    at: usize,
+    /// How much the decoder wants to see next: so fed, it inflates one zstd block at a time.
+    next: usize,
+}
+
+impl Rest {
+    fn new(stored: Vec<u8>) -> Result<Self, Problem> {
+        let decoder = new_decoder().map_err(|_| Problem::Inflate)?;
+        Ok(Self { decoder, stored, at: 0, next: FIRST })
+    }
+}
+
+impl Resume for Rest {
+    fn go_on(&mut self, bytes: &mut Vec<u8>) -> Result<(), Problem> {
+        let end = self.stored.len().min(self.at.saturating_add(self.next));
+        let had = bytes.len();
+        let mut from = InBuffer::around(self.stored.get(self.at..end).ok_or(Problem::Inflate)?);
+        let mut into = OutBuffer::around_pos(bytes, had);
+        let next = self.decoder.run(&mut from, &mut into).map_err(|_| Problem::Inflate)?;
+        let (read, written) = (from.pos(), into.pos());
+        self.at += read;
+        self.next = next;
+        // Neither read nor written: it will never come to more. Nothing follows: this is its end.
+        match (read, written) == (0, had) || (next == 0 && self.at < self.stored.len()) {
+            true => Err(Problem::Inflate),
+            false => Ok(()),
         }
-        Ok(())
-    })?;
-    Ok(bytes)
+    }
 }
 
 fn new_decoder() -> std::io::Result<Decoder<'static>> {
     let mut decoder = Decoder::new()?;
     decoder.set_parameter(DParameter::Format(FrameFormat::Magicless))?;
+    decoder.set_parameter(DParameter::StableOutBuffer(true))?;
     // No frame is longer: a larger window would only take memory.
     decoder.set_parameter(DParameter::WindowLogMax(MAX_FRAME.ilog2()))?;
     Ok(decoder)

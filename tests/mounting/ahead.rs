@@ -1,0 +1,134 @@
+//! What a mount does beside answering: small files handed over, figures, traces.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::support::command::packfs;
+use crate::support::{Mount, Scratch};
+
+/// An image of folders of small files, each with text of its own, and its source.
+fn many(folders: usize, files: usize) -> (Scratch, PathBuf, PathBuf) {
+    let scratch = Scratch::new();
+    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
+    for folder in 0..folders {
+        let folder = source.join(format!("{folder:03}"));
+        fs::create_dir_all(&folder).unwrap();
+        for file in 0..files {
+            let text = format!("{} {file}\n", folder.display());
+            fs::write(folder.join(format!("{file:03}")), text).unwrap();
+        }
+    }
+    packfs!("create", source, image).run().ok();
+    (scratch, source, image)
+}
+
+fn live(mount: &Path) -> Value {
+    let told = packfs!("info", "--live", "--json", mount).run().ok();
+    serde_json::from_slice(&told.stdout).unwrap()
+}
+
+fn number(told: &Value, path: &str) -> u64 {
+    told.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {told}"))
+}
+
+/// Lists each folder, then calls `each` with its files.
+fn walk(top: &Path, each: impl Fn(&Path)) {
+    let listed = |folder: &Path| {
+        let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    for folder in listed(top) {
+        listed(&folder).iter().for_each(|file| each(file));
+    }
+}
+
+#[test]
+fn who_lists_and_reads_everything_is_handed_small_files_unasked() {
+    let (_scratch, source, archive) = many(40, 50);
+    let mount = Mount::new(&archive);
+    walk(mount.path(), |file| {
+        let below = file.strip_prefix(mount.path()).unwrap();
+        assert_eq!(fs::read(file).unwrap(), fs::read(source.join(below)).unwrap());
+    });
+    let told = live(mount.path());
+    let (reads, handed) = (number(&told, "/messages/reads"), number(&told, "/handed_over/files"));
+    assert!(handed > 1000, "{told}");
+    assert!(reads < 1000, "{told}");
+    assert!(number(&told, "/handed_over/bytes") >= handed * 4, "{told}");
+}
+
+#[test]
+fn who_only_lists_is_handed_nothing() {
+    let (_scratch, _, archive) = many(40, 50);
+    let mount = Mount::new(&archive);
+    walk(mount.path(), |_| ());
+    let told = live(mount.path());
+    assert_eq!(number(&told, "/handed_over/files"), 0, "{told}");
+    assert_eq!(number(&told, "/messages/reads"), 0, "{told}");
+    assert!(number(&told, "/messages/listings") >= 41, "{told}");
+}
+
+#[test]
+fn a_mount_tells_what_it_did_and_lists_no_more_than_the_archive() {
+    let (_scratch, _, archive) = many(1, 1);
+    let mount = Mount::new(&archive);
+    let before = live(mount.path());
+    fs::read(mount.path().join("000/000")).unwrap();
+    let after = live(mount.path());
+    assert_eq!(number(&before, "/messages/reads"), 0);
+    assert_eq!(number(&after, "/messages/reads"), 1);
+    let length = fs::metadata(mount.path().join("000/000")).unwrap().len();
+    assert_eq!(number(&after, "/returned"), length);
+    assert_eq!(number(&after, "/inflated"), length);
+    assert_eq!(number(&after, "/working_set/misses"), 1);
+    assert!(number(&after, "/memory") > 0);
+    let names: Vec<_> =
+        fs::read_dir(mount.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["000"]);
+    let text = packfs!("info", "--live", mount.path()).run().ok();
+    assert!(String::from_utf8_lossy(&text.stdout).contains("1 reads"));
+}
+
+#[test]
+fn a_folder_that_is_no_mount_is_named() {
+    let scratch = Scratch::new();
+    packfs!("info", "--live", scratch.path()).run().fails(1, &["no archive is mounted there"]);
+}
+
+#[test]
+fn a_trace_has_each_read_in_its_order() {
+    let (scratch, _, archive) = many(40, 50);
+    let trace = scratch.join("trace");
+    let mount = Mount::with(&archive, &["--trace", trace.to_str().unwrap()]);
+    let walked = Mutex::new(Vec::new());
+    walk(mount.path(), |file| {
+        fs::read(file).unwrap();
+        walked.lock().unwrap().push(fs::metadata(file).unwrap().ino());
+    });
+    drop(mount);
+    let text = fs::read_to_string(&trace).unwrap();
+    let mut lines = text.lines();
+    assert!(lines.next().unwrap().starts_with("packfs-trace 1 roots/1-"));
+    let reads: Vec<Vec<u64>> =
+        lines.map(|line| line.split(' ').map(|field| field.parse().unwrap()).collect()).collect();
+    assert_eq!(reads.len(), 40 * 50, "none is handed over");
+    assert!(reads.iter().all(|read| read.len() == 3 && read[1] == 0 && read[2] >= 4));
+    let inodes: Vec<u64> = reads.iter().map(|read| read[0]).collect();
+    assert_eq!(inodes, walked.into_inner().unwrap());
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_said_before_anything_is_mounted() {
+    let (scratch, _, archive) = many(1, 1);
+    let folder = scratch.join("mount");
+    fs::create_dir(&folder).unwrap();
+    let missing = scratch.join("no/trace");
+    let mount = packfs!("mount", "--trace", missing, archive, folder).run();
+    mount.fails(1, &["cannot write the trace"]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
