@@ -16,7 +16,7 @@ use packfs::fs::{ArchiveFs, Owner};
 use packfs::index::FrameId;
 use packfs::ingest::{CreateOptions, Cutter, Known, Source, create};
 use packfs::monitor::Quiet;
-use packfs::pack::{Compressor, Level, inflate};
+use packfs::pack::{Compressor, Inflation, Level};
 use packfs::storage::{MemoryStorage, Storage};
 use packfs::store::{OpenOptions, Store};
 use packfs::tar::{TarEntry, TarKind, TarWriter};
@@ -173,7 +173,8 @@ fn inflate_frame(criterion: &mut Criterion) {
         group.bench_function(codec.name(), |bench| {
             let again = || stored.clone();
             let all = frame.len();
-            let run = |stored| inflate(codec, stored, all, all, &Vec::with_capacity).unwrap();
+            let room = || Vec::with_capacity(all);
+            let run = |stored| Inflation::new(codec, stored, room(), all, all).unwrap();
             bench.iter_batched(again, run, BatchSize::LargeInput);
         });
     }
