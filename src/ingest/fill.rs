@@ -162,13 +162,15 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
     /// Packs what the window holds.
     fn drain(&mut self) -> Result<(), CreateError> {
         let Some(mut window) = self.window.take() else { return Ok(()) };
-        window.drain(|number, data, name| {
+        let room = self.frame_size.saturating_sub(self.frame.bytes.len());
+        window.drain(self.frame_size, room, |number, data, name, ends| {
             let number = number as usize;
             if self.places.len() <= number {
                 self.places.resize(number + 1, (0, 0));
             }
             self.places[number] = (self.packed, block_length(data));
-            self.pack(data, name)
+            self.pack(data, name)?;
+            if ends { self.end_frame() } else { Ok(()) }
         })?;
         self.window = Some(window);
         Ok(())

@@ -6,10 +6,11 @@
 //! like nothing goes where the block before it went, until that segment is full. Samples are taken
 //! where a rolling hash says so, and thus move along with what is inserted or removed.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::format::Id;
+use crate::format::{Id, MAX_FRAME_BLOCKS};
 
 /// Bytes that are like nothing before and yet go into one segment.
 const SEGMENT: u64 = 64 << 10;
@@ -27,6 +28,7 @@ struct Held {
     length: u32,
     name: Id,
     segment: u32,
+    file: u32,
 }
 
 /// New blocks on their way to a frame.
@@ -39,13 +41,15 @@ pub struct Window {
     segments: Segments,
     /// How many blocks went through before those that are held.
     before: u32,
+    /// How many files came to their end.
+    files: u32,
 }
 
 impl Window {
     /// A window for so many bytes.
     pub fn new(room: usize) -> Self {
         let segments = Segments::default();
-        Self { room, bytes: Vec::new(), held: Vec::new(), segments, before: 0 }
+        Self { room, bytes: Vec::new(), held: Vec::new(), segments, before: 0, files: 0 }
     }
 
     /// Whether a block of that length must wait until the window is drained.
@@ -61,7 +65,8 @@ impl Window {
         }
         self.bytes.extend_from_slice(data);
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        self.held.push(Held { at, length, name, segment: self.segments.choose(data) });
+        let segment = self.segments.choose(data);
+        self.held.push(Held { at, length, name, segment, file: self.files });
     }
 
     /// A block came that is known; `number` is its place among all new blocks.
@@ -75,29 +80,55 @@ impl Window {
     /// The file ended: what comes next has nothing to do with it.
     pub fn end_file(&mut self) {
         self.segments.current = None;
+        self.files = self.files.wrapping_add(1);
     }
 
     /// Gives up what it holds, in the order to pack it: the place of each among all new blocks, its
-    /// bytes and its name.
+    /// bytes and its name, and whether a frame ends with it. Frames are of `frame_size` bytes, and
+    /// have room for so many more in the first.
+    ///
+    /// In a frame, blocks lie file by file, the last file first: who reads one of many versions has
+    /// to inflate a frame only up to where that version ends, and the newest are read most.
     ///
     /// # Errors
     /// What `each` fails with.
     pub fn drain<E>(
         &mut self,
-        mut each: impl FnMut(u32, &[u8], Id) -> Result<(), E>,
+        frame_size: usize,
+        room: usize,
+        mut each: impl FnMut(u32, &[u8], Id, bool) -> Result<(), E>,
     ) -> Result<(), E> {
         let ranks = std::mem::take(&mut self.segments).ranks();
         let mut order: Vec<u32> = (0..u32::try_from(self.held.len()).unwrap_or(u32::MAX)).collect();
         order.sort_by_key(|at| ranks[self.held[*at as usize].segment as usize]);
-        for at in order {
-            let held = &self.held[at as usize];
-            let data = &self.bytes[held.at..held.at + held.length as usize];
-            each(self.before + at, data, held.name)?;
+        let mut left = order.as_mut_slice();
+        let mut room = room;
+        while !left.is_empty() {
+            let fits = self.fits(left, room);
+            let (frame, rest) = left.split_at_mut(fits);
+            frame.sort_by_key(|at| (Reverse(self.held[*at as usize].file), *at));
+            for (place, at) in frame.iter().enumerate() {
+                let held = &self.held[*at as usize];
+                let data = &self.bytes[held.at..held.at + held.length as usize];
+                let ends = !rest.is_empty() && place + 1 == fits;
+                each(self.before + at, data, held.name, ends)?;
+            }
+            (left, room) = (rest, frame_size);
         }
         self.before += u32::try_from(self.held.len()).unwrap_or(u32::MAX);
         self.bytes.clear();
         self.held.clear();
         Ok(())
+    }
+
+    /// How many of these blocks go into so many bytes, but one at least.
+    fn fits(&self, order: &[u32], room: usize) -> usize {
+        let mut bytes = 0;
+        let over = order.iter().position(|at| {
+            bytes += self.held[*at as usize].length as usize;
+            bytes > room
+        });
+        over.unwrap_or(order.len()).clamp(1, MAX_FRAME_BLOCKS as usize)
     }
 }
 
@@ -239,14 +270,19 @@ mod tests {
         (0..length).map(|_| next()).collect()
     }
 
-    /// Drains a window; the places in the order of packing.
-    fn drained(window: &mut Window) -> Vec<u32> {
-        let mut places = Vec::new();
-        let each = |place, _: &[u8], _| {
+    /// Drains a window into frames of that size; the places in the order of packing.
+    fn drained(window: &mut Window, frame_size: usize) -> Vec<u32> {
+        let (mut places, mut bytes) = (Vec::new(), 0);
+        let each = |place, data: &[u8], _, ends| {
             places.push(place);
+            bytes += data.len();
+            assert!(bytes <= frame_size.max(data.len()), "more than fits into a frame");
+            if ends {
+                bytes = 0;
+            }
             Ok::<(), ()>(())
         };
-        window.drain(each).unwrap();
+        window.drain(frame_size, frame_size, each).unwrap();
         places
     }
 
@@ -262,10 +298,10 @@ mod tests {
             }
             window.end_file();
         }
-        let places = drained(&mut window);
-        // Segments hold four blocks; in each, those of a version keep their order.
+        let places = drained(&mut window, 12 * ((16 << 10) + 1));
+        // Segments hold four blocks, and a frame of 192 KiB what three versions have in one of them.
         let expected: Vec<u32> = (0..5)
-            .flat_map(|segment| (0..3).map(move |version| (segment, version)))
+            .flat_map(|segment| (0..3).rev().map(move |version| (segment, version)))
             .flat_map(|(segment, version)| (0..4).map(move |at| version * 20 + segment * 4 + at))
             .collect();
         assert_eq!(places, expected);
@@ -280,7 +316,7 @@ mod tests {
                 window.end_file();
             }
         }
-        assert_eq!(drained(&mut window), (0..50).collect::<Vec<u32>>());
+        assert_eq!(drained(&mut window, 1), (0..50).collect::<Vec<u32>>());
     }
 
     #[test]
@@ -294,11 +330,11 @@ mod tests {
         window.passed(3);
         window.add(&noise(99, 64 << 10), [0; 32]);
         window.passed(4);
-        assert_eq!(drained(&mut window), [0, 1, 2, 3, 10, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(drained(&mut window, 1), [0, 1, 2, 3, 10, 4, 5, 6, 7, 8, 9]);
         // Places go on, and what was drained is forgotten.
         window.passed(3);
         window.add(&noise(3, 100), [0; 32]);
-        assert_eq!(drained(&mut window), [11]);
+        assert_eq!(drained(&mut window, 1), [11]);
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl Filesystem for Adapter {
         }
         reply.data(&data);
         self.helpers.live.answered(data.len(), start.elapsed());
-        self.helpers.ahead.read_on(&data);
+        self.helpers.ahead.read_on(ino.0, offset, &data);
         if offset == 0 {
             self.helpers.ahead.read(request.pid(), ino.0);
         }

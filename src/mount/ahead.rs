@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use fuser::{INodeNo, Notifier};
 use lru::LruCache;
 
@@ -32,8 +32,18 @@ const FIRST: usize = 8;
 const WALKERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Folders of a walker that are remembered.
 const FOLDERS: usize = 64;
-/// Frames that may wait to be inflated; more are not.
-const BACKLOG: usize = 2;
+/// What may wait to be inflated; more is not.
+const BACKLOG: usize = 4;
+/// Most threads that inflate ahead.
+const MOST_THREADS: usize = 4;
+/// Reads of so many bytes are of a file that is read as a whole, or so the kernel guesses.
+const LARGE: u64 = 64 << 10;
+/// How far ahead of the reader of such a file it is inflated, in bytes,
+const AHEAD: u64 = 4 << 20;
+/// and how much at a time.
+const CHUNK: u32 = 1 << 20;
+/// Such files that are remembered.
+const STREAMS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// One file in so many is left out.
 const LEFT_OUT: u32 = 32;
 /// A walker that asked for so many files of folders that it had listed is helped,
@@ -52,8 +62,25 @@ pub(super) struct Ahead {
     /// Handing over waits for requests of the same files: one thread at a time may do it, so that
     /// others are there to answer these.
     busy: Mutex<()>,
-    /// Frames to inflate.
-    frames: Sender<FrameId>,
+    /// Files that are read from front to back.
+    streams: Mutex<LruCache<u64, Stream>>,
+    jobs: Sender<Job>,
+}
+
+/// How far a file was read, and how far ahead of that it was inflated.
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    end: u64,
+    inflated: u64,
+}
+
+/// What the threads do.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    /// Inflate a frame that a walk of small files comes to.
+    Frame(FrameId),
+    /// Inflate what a file has from an offset on.
+    File(u64, u64),
 }
 
 /// A process that lists folders.
@@ -73,19 +100,20 @@ struct Walker {
 }
 
 impl Ahead {
-    /// Starts the thread that inflates frames; it ends with what is returned.
+    /// Starts the threads that inflate; they end with what is returned.
     pub(super) fn start(fs: Arc<ArchiveFs>, live: Arc<Live>) -> io::Result<Self> {
-        let (frames, wanted) = bounded(BACKLOG);
-        let inflating = Arc::clone(&fs);
-        thread::Builder::new().name("inflate".to_owned()).spawn(move || {
-            for frame in wanted {
-                // Who comes to read it gets the error.
-                let _ = inflating.store().prefetch(frame);
-            }
-        })?;
+        let (jobs, todo) = bounded(BACKLOG);
+        let spare = thread::available_parallelism().map_or(1, |cores| cores.get() - 1);
+        for _ in 0..spare.clamp(1, MOST_THREADS) {
+            let (fs, todo): (_, Receiver<Job>) = (Arc::clone(&fs), todo.clone());
+            thread::Builder::new()
+                .name("inflate".to_owned())
+                .spawn(move || todo.iter().for_each(|job| inflate(&fs, job)))?;
+        }
         let walkers = Mutex::new(LruCache::new(WALKERS));
+        let streams = Mutex::new(LruCache::new(STREAMS));
         let (notifier, busy) = (OnceLock::new(), Mutex::new(()));
-        Ok(Self { fs, live, notifier, walkers, busy, frames })
+        Ok(Self { fs, live, notifier, walkers, busy, streams, jobs })
     }
 
     /// From here on it can hand over.
@@ -93,11 +121,31 @@ impl Ahead {
         let _ = self.notifier.set(notifier);
     }
 
-    /// A read goes on: inflates the frame that it will come to, unless there is enough to do.
-    pub(super) fn read_on(&self, data: &Data) {
-        if let Some(frame) = data.next {
-            let _ = self.frames.try_send(frame);
+    /// Part of a file was read: inflates what its reader will come to, unless there is enough to
+    /// do already.
+    pub(super) fn read_on(&self, file: u64, offset: u64, data: &Data) {
+        let job = match data.len() as u64 {
+            length if length >= LARGE => self.stream(file, offset, offset + length),
+            _ => data.next.map(Job::Frame),
+        };
+        if let Some(job) = job {
+            let _ = self.jobs.try_send(job);
         }
+    }
+
+    /// A large read; the next part of the file, if it goes on where the one before it ended.
+    fn stream(&self, file: u64, offset: u64, end: u64) -> Option<Job> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = streams.get_or_insert_mut(file, || Stream { end: offset, inflated: end });
+        let goes_on = stream.end == offset;
+        stream.end = end;
+        stream.inflated = if goes_on { stream.inflated.max(end) } else { end };
+        if !goes_on || stream.inflated >= end + AHEAD {
+            return None;
+        }
+        let from = stream.inflated;
+        stream.inflated += u64::from(CHUNK);
+        Some(Job::File(file, from))
     }
 
     fn walker<T>(&self, process: u32, with: impl FnOnce(&mut Walker) -> T) -> T {
@@ -162,12 +210,20 @@ impl Ahead {
             let Ok(data) = self.fs.read(*file, 0, u32::try_from(*size).unwrap_or(0)) else {
                 return;
             };
-            self.read_on(&data);
+            self.read_on(*file, 0, &data);
             if notifier.store(INodeNo(*file), 0, &data).is_err() {
                 return;
             }
             self.live.handed_over(data.len());
         }
+    }
+}
+
+fn inflate(fs: &ArchiveFs, job: Job) {
+    // Who comes to read it gets the error, if there is one.
+    match job {
+        Job::Frame(frame) => drop(fs.store().prefetch(frame)),
+        Job::File(file, offset) => drop(fs.read(file, offset, CHUNK)),
     }
 }
 
