@@ -315,10 +315,7 @@ pub fn frame(data: &[u8]) {
     let length = usize::from(u16::from_le_bytes([*low, *high]));
     let first = |wanted| {
         let room = Vec::with_capacity(length);
-        let mut frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
-        while !frame.is_whole() && frame.bytes().len() < wanted {
-            frame.go_on()?;
-        }
+        let frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
         Ok::<_, packfs::format::Problem>(frame.into_bytes())
     };
     if let Ok(bytes) = first(length) {

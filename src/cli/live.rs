@@ -1,24 +1,26 @@
 //! `packfs info --live`: what a mount did so far.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use super::output::print;
 use super::{Failure, Outcome, size};
-use crate::mount::LIVE;
+use crate::monitor::show;
+use crate::mount::{LIVE, LIVE_INODES};
+
+/// Most of the file that is read, in bytes: far more than it has.
+const MOST: u64 = 64 << 10;
+/// A pipe of that name shall not keep anybody waiting.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 pub(super) fn run(dir: &Path, json: bool) -> Outcome {
-    let failed = |why: &dyn std::fmt::Display| Failure::Failed(format!("{}: {why}", dir.display()));
-    let text = fs::read_to_string(dir.join(LIVE)).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            failed(&"no archive is mounted there; name the folder that it is mounted on")
-        }
-        _ => failed(&error),
-    })?;
-    let told: Value = serde_json::from_str(&text).map_err(|error| failed(&error))?;
+    let told = read(dir)?;
     print(|output| {
         if json {
             return Ok(writeln!(output, "{told}")?);
@@ -27,7 +29,7 @@ pub(super) fn run(dir: &Path, json: bool) -> Outcome {
         let bytes = |path: &str| size::show(number(path));
         let float = |path: &str| told.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
         let archive = told.pointer("/archive").and_then(Value::as_str).unwrap_or_default();
-        writeln!(output, "{archive}, for {} s", number("/seconds"))?;
+        writeln!(output, "{}, for {} s", show(archive.as_bytes()), number("/seconds"))?;
         writeln!(
             output,
             "  messages     {} look-ups, {} listings, {} reads",
@@ -68,4 +70,22 @@ pub(super) fn run(dir: &Path, json: bool) -> Outcome {
         )?;
         Ok(writeln!(output, "  memory       {}", bytes("/memory"))?)
     })
+}
+
+/// What the mount on `dir` tells.
+fn read(dir: &Path) -> Result<Value, Failure> {
+    let failed = |why: &dyn std::fmt::Display| Failure::Failed(format!("{}: {why}", dir.display()));
+    let none = || failed(&"no archive is mounted there; name the folder that it is mounted on");
+    let file = match openat(CWD, dir.join(LIVE), READ, Mode::empty()).map(File::from) {
+        Err(Errno::NOENT) => return Err(none()),
+        opened => opened.map_err(|error| failed(&error))?,
+    };
+    // An archive, and any other folder, may have a file of that name.
+    let meta = file.metadata().map_err(|error| failed(&error))?;
+    if !meta.is_file() || meta.ino() < LIVE_INODES {
+        return Err(none());
+    }
+    let mut text = String::new();
+    file.take(MOST).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    serde_json::from_str(&text).map_err(|error| failed(&error))
 }

@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn the_background_process_is_told_all_there_is() {
-        let given = "mount -o allow_other,uid=3 --working-set 3M --log /l --trace /t --threads 2 -o suid \
-             -- /a -b";
+        let given = "mount -o allow_other,uid=3 --working-set 3M --log /l --trace /t --threads 2 \
+             -o suid -- /a -b";
         let args = parse(&words(given)).unwrap();
         let told = parse(&args.for_background().unwrap()).unwrap();
         let dir = absolute("-b").unwrap();

@@ -102,7 +102,9 @@ impl Window {
         let mut order: Vec<u32> = (0..u32::try_from(self.held.len()).unwrap_or(u32::MAX)).collect();
         order.sort_by_key(|at| ranks[self.held[*at as usize].segment as usize]);
         let mut left = order.as_mut_slice();
-        let mut room = room;
+        // A block that does not fit is the first of the next frame.
+        let first = left.first().map_or(0, |at| self.held[*at as usize].length as usize);
+        let mut room = if first > room { frame_size } else { room };
         while !left.is_empty() {
             let fits = self.fits(left, room);
             let (frame, rest) = left.split_at_mut(fits);
@@ -299,7 +301,7 @@ mod tests {
             window.end_file();
         }
         let places = drained(&mut window, 12 * ((16 << 10) + 1));
-        // Segments hold four blocks, and a frame of 192 KiB what three versions have in one of them.
+        // Segments hold four blocks, and a frame what three versions have in one of them.
         let expected: Vec<u32> = (0..5)
             .flat_map(|segment| (0..3).rev().map(move |version| (segment, version)))
             .flat_map(|(segment, version)| (0..4).map(move |at| version * 20 + segment * 4 + at))

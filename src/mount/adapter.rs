@@ -320,6 +320,9 @@ impl Filesystem for Adapter {
             // The kernel never asks again.
             return reply.error(Errno::ENOSYS);
         }
+        if self.helpers.live.file(ino.0).is_some() {
+            return reply.error(Errno::NO_XATTR);
+        }
         match self.fs.xattr(ino.0, name.as_bytes()) {
             Ok(Some(value)) => reply_xattr(&value, room, reply),
             Ok(None) => reply.error(Errno::NO_XATTR),
@@ -330,6 +333,9 @@ impl Filesystem for Adapter {
     fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
         if !self.fs.has_xattrs() {
             return reply.error(Errno::ENOSYS);
+        }
+        if self.helpers.live.file(ino.0).is_some() {
+            return reply_xattr(&[], room, reply);
         }
         match self.fs.xattrs(ino.0) {
             Ok(xattrs) => {

@@ -24,8 +24,12 @@ use crate::index::FrameId;
 
 /// Longest file that is handed over, in bytes: longer ones the kernel itself reads ahead.
 const SMALL: u64 = 128 << 10;
-/// Most bytes that are handed over at a time.
+/// Most bytes that are handed over at a time, as the kernel counts them.
 const WINDOW: u64 = 2 << 20;
+/// What the kernel keeps a file in, in bytes.
+const PAGE: u64 = 4096;
+/// So many entries of a folder are looked at for them, at the most.
+const LOOKED: u32 = 1024;
 /// So many files are handed over before their reader goes on; the rest while it is busy with them.
 const FIRST: usize = 8;
 /// Walkers that are remembered.
@@ -184,17 +188,18 @@ impl Ahead {
 
     /// The files of a folder to hand over, with their lengths, from an offset of its list on.
     fn choose(&self, process: u32, folder: u64, from: u64) -> Vec<(u64, u64)> {
-        let (mut files, mut bytes, mut rest) = (Vec::new(), 0, None);
+        let (mut files, mut bytes, mut rest, mut looked) = (Vec::new(), 0, None, 0);
         let listed = self.fs.list_with_attrs(folder, from, &mut |entry, attr| {
+            looked += 1;
             if attr.kind == Kind::File && (1..=SMALL).contains(&attr.size) {
-                bytes += attr.size;
+                bytes += attr.size.next_multiple_of(PAGE);
                 if bytes > WINDOW {
                     rest = Some((entry.ino, entry.next));
                     return false;
                 }
                 files.push((entry.ino, attr.size));
             }
-            true
+            looked < LOOKED
         });
         match listed {
             Ok(()) => self.walker(process, |walker| walker.choose(folder, files, rest)),

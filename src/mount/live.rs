@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,11 +14,12 @@ use serde_json::{Value, json};
 
 use crate::format::{Kind, Time};
 use crate::fs::{ArchiveFs, Attr};
+use crate::tree::ROOT;
 
 /// The name of the file in the root folder of a mount.
 pub const LIVE: &str = ".packfs-live";
 /// Numbers of its inodes begin here: no archive comes so far.
-const FIRST_INODE: u64 = 1 << 62;
+pub const LIVE_INODES: u64 = 1 << 62;
 /// How many files that were made are kept for those who still read them.
 const KEPT: usize = 16;
 /// Latencies are counted by powers of two, in units of 1/4 microsecond.
@@ -44,6 +46,8 @@ pub(super) struct Live {
 #[derive(Debug)]
 struct Made {
     next: u64,
+    /// Whose they are: user and group of the mount's root folder.
+    owner: (u32, u32),
     files: VecDeque<(u64, Arc<[u8]>)>,
 }
 
@@ -58,7 +62,7 @@ impl Live {
             handed_files: AtomicU64::default(),
             handed_bytes: AtomicU64::default(),
             latencies: std::array::from_fn(|_| AtomicU64::default()),
-            made: Mutex::new(Made { next: FIRST_INODE, files: VecDeque::new() }),
+            made: Mutex::new(Made { next: LIVE_INODES, owner: (0, 0), files: VecDeque::new() }),
         }
     }
 
@@ -106,7 +110,7 @@ impl Live {
         let inflated = store.inflated_bytes();
         let out = load(&self.returned) + load(&self.handed_bytes);
         json!({
-            "archive": store.name(),
+            "archive": Path::new(&store.name()).file_name().unwrap_or_default().to_string_lossy(),
             "root": store.root().0,
             "seconds": self.started.elapsed().as_secs(),
             "memory": resident(),
@@ -139,28 +143,30 @@ impl Live {
     /// Makes a file of it, and tells what that is.
     pub(super) fn make(&self, fs: &ArchiveFs) -> Attr {
         let text: Arc<[u8]> = format!("{:#}\n", self.tell(fs)).into_bytes().into();
+        let owner = fs.attr(ROOT).map_or((0, 0), |root| (root.uid, root.gid));
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.owner = owner;
         let ino = made.next;
         made.next += 1;
         made.files.push_back((ino, Arc::clone(&text)));
         if made.files.len() > KEPT {
             made.files.pop_front();
         }
-        attr(ino, &text)
+        attr(ino, &text, made.owner)
     }
 
     /// The file of that inode, if it is one that was made here.
     pub(super) fn file(&self, ino: u64) -> Option<(Attr, Arc<[u8]>)> {
-        if ino < FIRST_INODE {
+        if ino < LIVE_INODES {
             return None;
         }
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, text) = made.files.iter().find(|(known, _)| *known == ino)?;
-        Some((attr(ino, text), Arc::clone(text)))
+        Some((attr(ino, text, made.owner), Arc::clone(text)))
     }
 }
 
-fn attr(ino: u64, text: &[u8]) -> Attr {
+fn attr(ino: u64, text: &[u8], (uid, gid): (u32, u32)) -> Attr {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     let now = Time { sec: i64::try_from(now.as_secs()).unwrap_or(0), nsec: now.subsec_nanos() };
     Attr {
@@ -168,8 +174,8 @@ fn attr(ino: u64, text: &[u8]) -> Attr {
         kind: Kind::File,
         mode: 0o444,
         nlink: 1,
-        uid: 0,
-        gid: 0,
+        uid,
+        gid,
         size: text.len() as u64,
         blocks: 1,
         rdev: 0,

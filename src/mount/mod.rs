@@ -29,7 +29,7 @@ mod trace;
 
 pub use detach::{UnmountError, unmount};
 pub use error::MountError;
-pub use live::LIVE;
+pub use live::{LIVE, LIVE_INODES};
 use mountinfo::mounts_at;
 pub use mountinfo::{MountEntry, mount_at};
 pub use options::{Access, OptionError, Options, parse_size};

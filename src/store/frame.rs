@@ -29,6 +29,9 @@ pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
 impl Buffers {
     /// An empty buffer for at least `length` bytes.
     pub(super) fn take(&self, length: usize) -> Vec<u8> {
+        if length < STEP {
+            return Vec::with_capacity(length);
+        }
         let mut waiting = self.0.lock();
         let room = length.next_multiple_of(STEP);
         // Not more room than it needs either, or a small frame would hold a large buffer.

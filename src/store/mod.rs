@@ -17,8 +17,8 @@ use frame::Buffers;
 
 use crate::cache::{Cache, Counts};
 use crate::format::{
-    Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root, Section,
-    Segment, check, compatible,
+    Codec, Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root,
+    Section, Segment, check, compatible,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
 use crate::pack::{self, Inflation};
@@ -31,6 +31,10 @@ const SHARE: u64 = 16;
 const BOUNDS: (u64, u64) = (64 << 20, 2 << 30);
 /// What it takes to go on with a frame, besides what is stored of it, in bytes: zstd's decoder.
 const GOING_ON: u64 = 256 << 10;
+/// Memory comes in pieces of so many bytes.
+const PAGE: u64 = 4096;
+/// What the working set itself takes for a frame, in bytes.
+const ENTRY: u64 = 1024;
 /// Longest settings file and root, in bytes.
 const MAX_SMALL: u64 = 16 << 20;
 
@@ -206,8 +210,7 @@ impl Store {
     /// If it cannot be read, or does not match its checksum.
     pub fn frame(&self, id: FrameId, inflated: u32, wanted: u32) -> Result<Arc<Frame>, Error> {
         let lost = || Error::new(&self.name(), Cause::Lost);
-        let weight = u64::from(inflated);
-        self.working_set.get(id, weight, lost, || self.load(id, wanted))
+        self.working_set.get(id, weight(inflated.into()), lost, || self.load(id, wanted))
     }
 
     /// Calls `with` with the first `wanted` bytes at least of a frame.
@@ -229,7 +232,7 @@ impl Store {
             self.inflated.fetch_add(new as u64, Ordering::Relaxed);
             if let Some(whole) = frame.whole() {
                 // What it took to go on is gone.
-                self.working_set.reweigh(&id, whole.len() as u64);
+                self.working_set.reweigh(&id, weight(whole.len() as u64));
             }
         }
         Ok(value)
@@ -268,16 +271,25 @@ impl Store {
             return Err(self.damaged(id, Problem::Checksum));
         }
         let (length, wanted) = (record.inflated as usize, wanted as usize);
-        let room = self.buffers.take(length);
+        let room = match record.codec {
+            // Its bytes are those that are stored.
+            Codec::None => Vec::new(),
+            _ => self.buffers.take(length),
+        };
         let inflation = Inflation::new(record.codec, stored, room, length, wanted);
         let inflation = inflation.map_err(|problem| self.damaged(id, problem))?;
         if !inflation.is_whole() {
-            let weight = u64::from(record.inflated) + u64::from(record.stored) + GOING_ON;
-            self.working_set.reweigh(&id, weight);
+            let more = u64::from(record.stored) + GOING_ON;
+            self.working_set.reweigh(&id, weight(record.inflated.into()) + more);
         }
         self.inflated.fetch_add(inflation.bytes().len() as u64, Ordering::Relaxed);
         Ok(Frame::new(inflation, length, &self.buffers))
     }
+}
+
+/// What a frame of that many bytes takes: whole pages of memory, and what there is to know of it.
+fn weight(inflated: u64) -> u64 {
+    inflated.next_multiple_of(PAGE) + ENTRY
 }
 
 fn format_error(storage: &dyn Storage, key: &str, error: FormatError) -> Error {

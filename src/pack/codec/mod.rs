@@ -7,6 +7,8 @@ mod lz4;
 mod none;
 mod zstd;
 
+use std::cmp::Ordering;
+
 use super::Level;
 use crate::format::{Codec, Problem};
 
@@ -32,9 +34,8 @@ struct Row {
     codec: Codec,
     /// Makes an encoder for a level.
     encoder: fn(Level) -> std::io::Result<Box<dyn Encoder>>,
-    /// Begins to inflate, from what is stored into an empty buffer, a frame of so many bytes, so
-    /// many of which are wanted now.
-    inflate: fn(Vec<u8>, Vec<u8>, usize, usize) -> Started,
+    /// Begins to inflate, from what is stored into an empty buffer, a frame of so many bytes.
+    inflate: fn(Vec<u8>, Vec<u8>, usize) -> Started,
 }
 
 /// What was inflated at once, and how to go on where that is not all.
@@ -43,7 +44,8 @@ type Started = Result<(Vec<u8>, Option<Box<dyn Resume>>), Problem>;
 /// A frame whose inflation stopped on its way.
 trait Resume: Send {
     /// Inflates a little more, behind what it inflated before; never beyond the room there is.
-    fn go_on(&mut self, bytes: &mut Vec<u8>) -> Result<(), Problem>;
+    /// Tells whether that was its end.
+    fn go_on(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Problem>;
 }
 
 fn row(codec: Codec) -> Result<&'static Row, Problem> {
@@ -139,11 +141,11 @@ impl std::fmt::Debug for Inflation {
 }
 
 impl Inflation {
-    /// Begins to inflate a frame that comes to exactly `length` bytes: all at once if all of them
-    /// are `wanted`, or if its codec knows no stopping. `room` is empty, with room for them.
+    /// Begins to inflate a frame that comes to exactly `length` bytes: its first `wanted` ones, or
+    /// all of it if its codec knows no stopping. `room` is empty, with room for them.
     ///
     /// # Errors
-    /// [`Problem::Inflate`] if it is damaged, shorter or longer.
+    /// [`Problem::Inflate`] if it is damaged, shorter or, as far as was inflated, longer.
     pub fn new(
         codec: Codec,
         stored: Vec<u8>,
@@ -151,11 +153,15 @@ impl Inflation {
         length: usize,
         wanted: usize,
     ) -> Result<Self, Problem> {
-        let (bytes, rest) = (row(codec)?.inflate)(stored, room, length, wanted)?;
-        match rest.is_some() || bytes.len() == length {
-            true => Ok(Self { bytes, length, rest }),
-            false => Err(Problem::Inflate),
+        let (bytes, rest) = (row(codec)?.inflate)(stored, room, length)?;
+        if rest.is_none() && bytes.len() != length {
+            return Err(Problem::Inflate);
         }
+        let mut inflation = Self { bytes, length, rest };
+        while !inflation.is_whole() && inflation.bytes.len() < wanted.min(length) {
+            inflation.go_on()?;
+        }
+        Ok(inflation)
     }
 
     /// What is inflated so far.
@@ -176,14 +182,18 @@ impl Inflation {
     /// As [`Inflation::new`].
     pub fn go_on(&mut self) -> Result<(), Problem> {
         let Some(rest) = &mut self.rest else { return Ok(()) };
-        rest.go_on(&mut self.bytes)?;
-        match self.bytes.len().cmp(&self.length) {
-            std::cmp::Ordering::Less => Ok(()),
-            std::cmp::Ordering::Equal => {
+        let mut ended = rest.go_on(&mut self.bytes)?;
+        // At its length it must end: nothing may come of what is left.
+        while self.bytes.len() == self.length && !ended {
+            ended = rest.go_on(&mut self.bytes)?;
+        }
+        match (self.bytes.len().cmp(&self.length), ended) {
+            (Ordering::Less, false) => Ok(()),
+            (Ordering::Equal, true) => {
                 self.rest = None;
                 Ok(())
             }
-            std::cmp::Ordering::Greater => Err(Problem::Inflate),
+            _ => Err(Problem::Inflate),
         }
     }
 
@@ -216,10 +226,7 @@ mod tests {
                 let all = frame.len();
                 let inflate = |stored: &[u8], length, wanted| -> Result<Vec<u8>, Problem> {
                     let room = Vec::with_capacity(length);
-                    let mut frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
-                    while !frame.is_whole() && frame.bytes().len() < wanted {
-                        frame.go_on()?;
-                    }
+                    let frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
                     Ok(frame.into_bytes())
                 };
                 assert_eq!(&inflate(&stored, all, all).unwrap(), frame);
@@ -231,7 +238,9 @@ mod tests {
                 if codec == Codec::Zstd {
                     let prefix = inflate(&stored, all, 1 << 17).unwrap();
                     assert!(prefix.len() < all, "it does not stop");
-                    assert_eq!(&inflate(&stored, all + 1, all).unwrap(), frame);
+                    let followed = [&stored[..], b"x"].concat();
+                    assert!(inflate(&followed, all, all).is_err());
+                    assert!(inflate(&stored, all - 1, 1).is_ok());
                     assert!(inflate(&stored[..stored.len() / 2], all, all - 1).is_err());
                 }
                 assert!(inflate(&stored, all + 1, all + 1).is_err());

@@ -19,6 +19,6 @@ impl Encoder for Stored {
     }
 }
 
-fn inflate(stored: Vec<u8>, _: Vec<u8>, _: usize, _: usize) -> Started {
+fn inflate(stored: Vec<u8>, _: Vec<u8>, _: usize) -> Started {
     Ok((stored, None))
 }

@@ -1,8 +1,6 @@
 //! One zstd frame, without its magic number, content size and checksum.
 
-use std::cell::RefCell;
-
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::bulk::Compressor;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::{DParameter, FrameFormat};
 
@@ -10,8 +8,9 @@ use super::{Encoder, Plain, Resume, Row, Started};
 use crate::format::{Codec, MAX_FRAME, Problem};
 use crate::pack::Level;
 
-/// What the decoder wants to see first: enough for any header of a frame, in bytes.
-const FIRST: usize = 2;
+/// What the decoder is shown first, in bytes: as much as the longest header of a frame. One that it
+/// saw in two parts, it might take for shorter.
+const FIRST: usize = 18;
 
 pub(super) const ROW: Row = Row { codec: Codec::Zstd, encoder, inflate };
 
@@ -38,29 +37,11 @@ impl Encoder for Zstd {
     }
 }
 
-thread_local! {
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+fn inflate(stored: Vec<u8>, room: Vec<u8>, _: usize) -> Started {
+    Ok((room, Some(Box::new(Rest::new(stored)?))))
 }
 
-fn inflate(stored: Vec<u8>, room: Vec<u8>, length: usize, wanted: usize) -> Started {
-    match wanted < length {
-        true => Ok((room, Some(Box::new(Rest::new(stored)?)))),
-        false => Ok((inflate_all(&stored, room)?, None)),
-    }
-}
-
-fn inflate_all(stored: &[u8], mut room: Vec<u8>) -> Result<Vec<u8>, Problem> {
-    DECOMPRESSOR.with_borrow_mut(|slot| {
-        let decompressor = match slot {
-            Some(decompressor) => decompressor,
-            None => slot.insert(new_decompressor().map_err(|_| Problem::Inflate)?),
-        };
-        let done = decompressor.decompress_to_buffer(stored, &mut room);
-        done.map(|_| room).map_err(|_| Problem::Inflate)
-    })
-}
-
-/// A frame that is not inflated to its end.
+/// A frame being inflated.
 ///
 /// What was inflated before is the decoder's window, so all of it goes into one buffer, which zstd
 /// calls stable: nothing is copied out of a window of the decoder's own.
@@ -80,7 +61,7 @@ impl Rest {
 }
 
 impl Resume for Rest {
-    fn go_on(&mut self, bytes: &mut Vec<u8>) -> Result<(), Problem> {
+    fn go_on(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Problem> {
         let end = self.stored.len().min(self.at.saturating_add(self.next));
         let had = bytes.len();
         let mut from = InBuffer::around(self.stored.get(self.at..end).ok_or(Problem::Inflate)?);
@@ -89,10 +70,11 @@ impl Resume for Rest {
         let (read, written) = (from.pos(), into.pos());
         self.at += read;
         self.next = next;
-        // Neither read nor written: it will never come to more. Nothing follows: this is its end.
-        match (read, written) == (0, had) || (next == 0 && self.at < self.stored.len()) {
+        let ended = next == 0;
+        // Neither read nor written: it will never come to more. Nor may anything follow its end.
+        match (read, written) == (0, had) || (ended && self.at < self.stored.len()) {
             true => Err(Problem::Inflate),
-            false => Ok(()),
+            false => Ok(ended),
         }
     }
 }
@@ -104,10 +86,4 @@ fn new_decoder() -> std::io::Result<Decoder<'static>> {
     // No frame is longer: a larger window would only take memory.
     decoder.set_parameter(DParameter::WindowLogMax(MAX_FRAME.ilog2()))?;
     Ok(decoder)
-}
-
-fn new_decompressor() -> std::io::Result<Decompressor<'static>> {
-    let mut decompressor = Decompressor::new()?;
-    decompressor.include_magicbytes(false)?;
-    Ok(decompressor)
 }
