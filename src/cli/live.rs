@@ -75,15 +75,19 @@ pub(super) fn run(dir: &Path, json: bool) -> Outcome {
 /// What the mount on `dir` tells.
 fn read(dir: &Path) -> Result<Value, Failure> {
     let failed = |why: &dyn std::fmt::Display| Failure::Failed(format!("{}: {why}", dir.display()));
-    let none = || failed(&"no archive is mounted there; name the folder that it is mounted on");
     let file = match openat(CWD, dir.join(LIVE), READ, Mode::empty()).map(File::from) {
-        Err(Errno::NOENT) => return Err(none()),
+        Err(Errno::NOENT) => {
+            let why = "no archive is mounted there; name the folder that it is mounted on";
+            return Err(failed(&why));
+        }
         opened => opened.map_err(|error| failed(&error))?,
     };
     // An archive, and any other folder, may have a file of that name.
     let meta = file.metadata().map_err(|error| failed(&error))?;
     if !meta.is_file() || meta.ino() < LIVE_INODES {
-        return Err(none());
+        return Err(failed(&format!(
+            "its {LIVE} is a file of its own and tells nothing of a mount"
+        )));
     }
     let mut text = String::new();
     file.take(MOST).read_to_string(&mut text).map_err(|error| failed(&error))?;

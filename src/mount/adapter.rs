@@ -108,21 +108,23 @@ impl Adapter {
         })
     }
 
+    /// Tells whether there was anything left to list.
     fn fill_plus(
         &self,
         folder: u64,
         offset: u64,
         reply: &mut ReplyDirectoryPlus,
     ) -> Result<bool, FsError> {
-        let mut some = false;
+        let mut dots = false;
         // The kernel takes no more than the number from "." and "..", and counts no look-up.
         for (name, number, next) in self.dots(folder, offset)? {
-            some = true;
+            dots = true;
             let attr = bare_folder(number);
             if reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION) {
-                return Ok(some);
+                return Ok(true);
             }
         }
+        let mut some = false;
         let listed =
             self.fs.list_with_attrs(folder, offset.saturating_sub(DOTS), &mut |entry, attr| {
                 some = true;
@@ -132,7 +134,7 @@ impl Adapter {
                 !reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION)
             });
         // What comes before a damage is listed; the kernel then asks for what comes after.
-        if some { Ok(true) } else { listed.map(|()| false) }
+        if some { Ok(true) } else { listed.map(|()| dots) }
     }
 }
 

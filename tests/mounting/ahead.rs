@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, getxattr, listxattr, mknodat, setxattr};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::support::command::packfs;
@@ -131,4 +133,72 @@ fn a_trace_that_cannot_be_written_is_said_before_anything_is_mounted() {
     let mount = packfs!("mount", "--trace", missing, archive, folder).run();
     mount.fails(1, &["cannot write the trace"]);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_of_very_many_files_is_handed_over_a_part_at_a_time() {
+    let scratch = Scratch::new();
+    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
+    for (folder, files) in [("few", 100), ("many", 3000)] {
+        fs::create_dir_all(source.join(folder)).unwrap();
+        for file in 0..files {
+            fs::write(source.join(folder).join(format!("{file:04}")), format!("{file}")).unwrap();
+        }
+    }
+    packfs!("create", source, image).run().ok();
+    let mount = Mount::new(&image);
+    // To its end, before the first of them is read.
+    let few: Vec<_> = fs::read_dir(mount.path().join("few")).unwrap().collect();
+    few.into_iter().for_each(|entry| drop(fs::read(entry.unwrap().path()).unwrap()));
+    let before = number(&live(mount.path()), "/handed_over/files");
+    let listed = fs::read_dir(mount.path().join("many")).unwrap().count();
+    assert_eq!(listed, 3000);
+    let handed = number(&live(mount.path()), "/handed_over/files") - before;
+    assert!((1..=512).contains(&handed), "{handed} files of a page each: 2 MiB at the most");
+    // Whoever goes on gets the rest, and the right bytes.
+    for file in 0..3000 {
+        let read = fs::read(mount.path().join("many").join(format!("{file:04}"))).unwrap();
+        assert_eq!(read, format!("{file}").as_bytes());
+    }
+    let handed = number(&live(mount.path()), "/handed_over/files") - before;
+    assert!(handed > 2000, "{handed}");
+}
+
+#[test]
+fn a_file_that_only_has_the_name_is_not_taken_for_figures() {
+    let scratch = Scratch::new();
+    let words = ["a file of its own"];
+    for (folder, fifo) in [("file", false), ("pipe", true)] {
+        let folder = scratch.join(folder);
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join(".packfs-live");
+        match fifo {
+            true => mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
+            false => fs::write(&path, "{}").unwrap(),
+        }
+        packfs!("info", "--live", folder).run().fails(1, &words);
+    }
+    // An archive's own file goes before that of the mount.
+    let image = scratch.join("image.pfs");
+    packfs!("create", scratch.join("file"), image).run().ok();
+    let mount = Mount::new(&image);
+    assert_eq!(fs::read(mount.path().join(".packfs-live")).unwrap(), b"{}");
+    packfs!("info", "--live", mount.path()).run().fails(1, &words);
+}
+
+#[test]
+fn figures_are_there_where_files_have_extended_attributes() {
+    let scratch = Scratch::new();
+    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "text").unwrap();
+    setxattr(source.join("file"), "user.note", b"x", XattrFlags::empty()).unwrap();
+    packfs!("create", source, image).run().ok();
+    let mount = Mount::new(&image);
+    let path = mount.path().join(".packfs-live");
+    // The kernel asks for the ACL of whoever opens it without being root.
+    let acl = getxattr(&path, "system.posix_acl_access", &mut [0; 64][..]);
+    assert_eq!(acl, Err(Errno::NODATA));
+    assert_eq!(listxattr(&path, &mut [0; 64][..]), Ok(0));
+    assert_eq!(number(&live(mount.path()), "/messages/reads"), 0);
 }

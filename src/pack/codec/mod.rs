@@ -237,13 +237,30 @@ mod tests {
                 }
                 if codec == Codec::Zstd {
                     let prefix = inflate(&stored, all, 1 << 17).unwrap();
-                    assert!(prefix.len() < all, "it does not stop");
+                    assert!(prefix.len() < 2 << 17, "it does not stop: {}", prefix.len());
                     let followed = [&stored[..], b"x"].concat();
                     assert!(inflate(&followed, all, all).is_err());
                     assert!(inflate(&stored, all - 1, 1).is_ok());
                     assert!(inflate(&stored[..stored.len() / 2], all, all - 1).is_err());
                 }
                 assert!(inflate(&stored, all + 1, all + 1).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_longer_than_the_shortest_is_read_as_a_whole() {
+        let text: Vec<u8> = (0..100_000u32).flat_map(|n| (n / 50).to_le_bytes()).collect();
+        let mut zstd = ::zstd::bulk::Compressor::new(1).unwrap();
+        zstd.include_magicbytes(false).unwrap();
+        // With the length of the content in it, which packfs does not write.
+        zstd.include_contentsize(true).unwrap();
+        for length in [1, 300, 70_000, text.len()] {
+            let stored = zstd.compress(&text[..length]).unwrap();
+            for wanted in [1, length] {
+                let room = Vec::with_capacity(length);
+                let frame = Inflation::new(Codec::Zstd, stored.clone(), room, length, wanted);
+                assert!(text.starts_with(frame.unwrap().bytes()), "{length}, {wanted}");
             }
         }
     }
