@@ -69,12 +69,12 @@ pub struct Filler<'a, F> {
 
 impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
     /// A filler that drops what is `known`, hands frames of about `frame_size` bytes to `put`, and
-    /// gathers what is alike within `window` bytes of new blocks; 0: not at all.
+    /// gathers what is alike within `window`, if there is one.
     pub fn new(
         monitor: &'a dyn Monitor,
         known: Known,
         frame_size: usize,
-        window: usize,
+        window: Option<Window>,
         put: F,
     ) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
             known,
             digests: HashMap::new(),
             frame: RawFrame::default(),
-            window: (window > 0).then(|| Window::new(window)),
+            window,
             places: Vec::new(),
             packed: 0,
             stretches: Vec::new(),
@@ -282,7 +282,7 @@ mod tests {
     fn known_blocks_are_dropped_and_runs_join() {
         let monitor = Quiet::default();
         let mut frames = Vec::new();
-        let mut filler = Filler::new(&monitor, Known::default(), 8, 0, |frame| {
+        let mut filler = Filler::new(&monitor, Known::default(), 8, None, |frame| {
             frames.push(frame.bytes);
             Ok(())
         });
@@ -314,10 +314,11 @@ mod tests {
     fn files_whose_blocks_leave_the_window_at_different_times_keep_them() {
         let monitor = Quiet::default();
         let mut packed: Vec<u8> = Vec::new();
-        let mut filler = Filler::new(&monitor, Known::default(), 8, 10, |frame| {
-            packed.extend(frame.blocks.iter().map(|(_, name)| name[0]));
-            Ok(())
-        });
+        let mut filler =
+            Filler::new(&monitor, Known::default(), 8, Some(Window::new(10, true)), |frame| {
+                packed.extend(frame.blocks.iter().map(|(_, name)| name[0]));
+                Ok(())
+            });
         let block = |name| Item::Block(4, [name; 32]);
         let digest = Some([99; 32]);
         // The window is drained after two blocks, and after four.

@@ -26,6 +26,7 @@ use super::cut::Cutter;
 use super::feed::{Batch, Feeder, Gone};
 use super::fill::{Filler, Outcome, RawFrame, Savings};
 use super::known::Known;
+use super::window::Window;
 use crate::format::{Codec, Id, IndexBuilder};
 use crate::monitor::Monitor;
 use crate::pack::{self, Compressor, Level, PackWriter};
@@ -195,7 +196,10 @@ fn fill(
         order.send(receiver).map_err(|_| CreateError::Thread)?;
         frames.send((frame, sender)).map_err(gone)
     };
-    let mut filler = Filler::new(monitor, known, packing.frame_size, packing.window, put);
+    // Where a pack is one frame, size goes before what a read inflates.
+    let by_file = (packing.frame_size as u64) < packing.pack_size;
+    let window = (packing.window > 0).then(|| Window::new(packing.window, by_file));
+    let mut filler = Filler::new(monitor, known, packing.frame_size, window, put);
     for job in queue {
         for batch in job {
             if stop.load(Ordering::Relaxed) {

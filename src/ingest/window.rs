@@ -36,6 +36,7 @@ struct Held {
 pub struct Window {
     /// Bytes that it holds at most.
     room: usize,
+    by_file: bool,
     bytes: Vec<u8>,
     held: Vec<Held>,
     segments: Segments,
@@ -46,10 +47,12 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window for so many bytes.
-    pub fn new(room: usize) -> Self {
+    /// A window for so many bytes; `by_file` is how blocks lie in a frame: else next to those that
+    /// are like them, which is smaller in long frames.
+    pub fn new(room: usize, by_file: bool) -> Self {
         let segments = Segments::default();
-        Self { room, bytes: Vec::new(), held: Vec::new(), segments, before: 0, files: 0 }
+        let (bytes, held) = (Vec::new(), Vec::new());
+        Self { room, by_file, bytes, held, segments, before: 0, files: 0 }
     }
 
     /// Whether a block of that length must wait until the window is drained.
@@ -87,8 +90,8 @@ impl Window {
     /// bytes and its name, and whether a frame ends with it. Frames are of `frame_size` bytes, and
     /// have room for so many more in the first.
     ///
-    /// In a frame, blocks lie file by file, the last file first: who reads one of many versions has
-    /// to inflate a frame only up to where that version ends, and the newest are read most.
+    /// File by file, the last file comes first: who reads one of many versions has to inflate a
+    /// frame only up to where that version ends, and the newest are read most.
     ///
     /// # Errors
     /// What `each` fails with.
@@ -108,7 +111,9 @@ impl Window {
         while !left.is_empty() {
             let fits = self.fits(left, room);
             let (frame, rest) = left.split_at_mut(fits);
-            frame.sort_by_key(|at| (Reverse(self.held[*at as usize].file), *at));
+            if self.by_file {
+                frame.sort_by_key(|at| (Reverse(self.held[*at as usize].file), *at));
+            }
             for (place, at) in frame.iter().enumerate() {
                 let held = &self.held[*at as usize];
                 let data = &self.bytes[held.at..held.at + held.length as usize];
@@ -288,9 +293,9 @@ mod tests {
         places
     }
 
-    #[test]
-    fn versions_of_a_block_come_side_by_side() {
-        let mut window = Window::new(1 << 24);
+    /// Of three versions of twenty blocks, the places in the order of packing.
+    fn three_versions(by_file: bool) -> Vec<u32> {
+        let mut window = Window::new(1 << 24, by_file);
         for version in 0..3u8 {
             for block in 0..20 {
                 let mut data = noise(block, 16 << 10);
@@ -300,18 +305,24 @@ mod tests {
             }
             window.end_file();
         }
-        let places = drained(&mut window, 12 * ((16 << 10) + 1));
+        drained(&mut window, 12 * ((16 << 10) + 1))
+    }
+
+    #[test]
+    fn versions_of_a_block_come_side_by_side() {
         // Segments hold four blocks, and a frame what three versions have in one of them.
-        let expected: Vec<u32> = (0..5)
-            .flat_map(|segment| (0..3).rev().map(move |version| (segment, version)))
-            .flat_map(|(segment, version)| (0..4).map(move |at| version * 20 + segment * 4 + at))
-            .collect();
-        assert_eq!(places, expected);
+        let expected = |versions: [u32; 3]| -> Vec<u32> {
+            let segment = |segment: u32| versions.map(|version| version * 20 + segment * 4);
+            let blocks = (0..5).flat_map(segment).flat_map(|first| first..first + 4);
+            blocks.collect()
+        };
+        assert_eq!(three_versions(false), expected([0, 1, 2]), "in the order in which they came");
+        assert_eq!(three_versions(true), expected([2, 1, 0]), "the newest first");
     }
 
     #[test]
     fn what_is_like_nothing_keeps_its_order() {
-        let mut window = Window::new(1 << 24);
+        let mut window = Window::new(1 << 24, true);
         for block in 0..50 {
             window.add(&noise(block, 10 << 10), [0; 32]);
             if block % 7 == 0 {
@@ -323,7 +334,7 @@ mod tests {
 
     #[test]
     fn what_is_inserted_comes_next_to_its_neighbour() {
-        let mut window = Window::new(1 << 24);
+        let mut window = Window::new(1 << 24, true);
         for block in 0..10 {
             window.add(&noise(block, 64 << 10), [0; 32]);
         }
@@ -341,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_window_is_full_when_the_next_block_does_not_fit() {
-        let mut window = Window::new(1000);
+        let mut window = Window::new(1000, true);
         assert!(!window.is_full(5000), "one block always fits");
         window.add(&[0; 600], [0; 32]);
         assert!(!window.is_full(400));
