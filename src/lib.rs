@@ -17,6 +17,7 @@
 //! | [`store`] | an opened archive: roots, block reads, working set |
 //! | [`ingest`] | scan, order, cut, dedup, fill: the parallel build |
 //! | [`fs`] | file operations, without FUSE |
+//! | [`live`] | a store that is written to: overlay, journal, spool, packer |
 //! | [`restore`] | files out of an archive: to a folder, to a tar |
 //! | [`mount`] | FUSE adapter, session, options |
 //! | [`cli`] | one file per command; only here is anything printed |
@@ -32,6 +33,7 @@ pub mod format;
 pub mod fs;
 pub mod index;
 pub mod ingest;
+pub mod live;
 pub mod monitor;
 pub mod mount;
 pub mod pack;

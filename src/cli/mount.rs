@@ -6,12 +6,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::{Failure, Outcome, archive, background, logger, size};
 use crate::fs::Owner;
-use crate::mount::{OptionError, Options, SignalWatch, mount};
+use crate::live::{LiveFs, LiveOptions, Packer};
+use crate::mount::{Files, OptionError, Options, SignalWatch, mount};
 
 /// Show an archive's files in a folder
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -26,6 +28,16 @@ pub(super) struct MountArgs {
     /// Serve in the foreground, until unmounted or interrupted
     #[arg(short, long)]
     pub(super) foreground: bool,
+    /// Let files be changed: what is written is packed in the background, and is part of the store
+    /// once it was
+    #[arg(long)]
+    pub(super) rw: bool,
+    /// Most that may be written and not packed yet; whoever writes more waits [default: 4G]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "rw")]
+    pub(super) spool: Option<u64>,
+    /// How long nothing must have been written before what was is packed [default: 10]
+    #[arg(long, value_name = "SECONDS", requires = "rw")]
+    pub(super) freeze_after: Option<u32>,
     /// Memory for inflated frames [default: 1/16 of the machine's, 64M to 2G]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(super) working_set: Option<u64>,
@@ -52,6 +64,9 @@ impl MountArgs {
     fn all_options(&self) -> Result<Options, OptionError> {
         let mut options = Options::default();
         self.options.iter().try_for_each(|list| options.apply(list))?;
+        options.writable |= self.rw;
+        options.spool = self.spool.or(options.spool);
+        options.freeze_after = self.freeze_after.or(options.freeze_after);
         options.threads = self.threads.or(options.threads);
         options.working_set = self.working_set.or(options.working_set);
         options.trace.clone_from(&self.trace);
@@ -65,6 +80,12 @@ impl MountArgs {
         for list in &self.options {
             option("-o", list.into());
         }
+        if let Some(bytes) = self.spool {
+            option("--spool", bytes.to_string().into());
+        }
+        if let Some(seconds) = self.freeze_after {
+            option("--freeze-after", seconds.to_string().into());
+        }
         if let Some(bytes) = self.working_set {
             option("--working-set", bytes.to_string().into());
         }
@@ -76,6 +97,9 @@ impl MountArgs {
         }
         if let Some(threads) = self.threads {
             option("--threads", threads.to_string().into());
+        }
+        if self.rw {
+            line.push("--rw".into());
         }
         line.extend(["--".into(), whole(&self.archive)?.into(), absolute(&self.dir)?.into()]);
         Ok(line)
@@ -104,19 +128,52 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     }
     logger::start(args.log.as_deref())?;
     let options = args.all_options()?;
-    let owner = Owner { uid: options.uid, gid: options.gid };
-    let fs = archive::open(&args.archive, options.working_set, owner)?;
+    let (files, packer) = open(args, &options)?;
     let shown = whole(&args.archive)?;
     let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
     let mut signals = SignalWatch::new().map_err(refused)?;
-    let mounted = mount(Arc::new(fs), &shown, &args.dir, &options)?;
+    let mounted = mount(files, &shown, &args.dir, &options)?;
     signals.start(mounted.detacher()).map_err(refused)?;
     if args.background && !background::released()? {
         // The parent is gone or has given up: nobody wants this mount.
         drop(mounted);
         return Err(Failure::Interrupted);
     }
-    Ok(mounted.wait()?)
+    let served = mounted.wait();
+    // Whatever became of the mount, what was written through it is committed.
+    let committed = packer.map(Packer::finish).transpose();
+    served?;
+    let safe = |error| Failure::Failed(format!("{error}; what was written is in the journal"));
+    committed.map(|_| ()).map_err(safe)
+}
+
+/// Opens the archive as the options have it, and starts what packs what is written to it.
+fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), Failure> {
+    if !options.writable {
+        let owner = Owner { uid: options.uid, gid: options.gid };
+        let fs = archive::open(&args.archive, options.working_set, owner)?;
+        return Ok((Files::Frozen(Arc::new(fs)), None));
+    }
+    if options.uid.or(options.gid).is_some() {
+        let text = "mount options `uid` and `gid` go with read-only mounts alone; leave them out";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    archive::storage(&args.archive)?;
+    let default = LiveOptions::default();
+    let seconds = options.freeze_after.map(|seconds| Duration::from_secs(seconds.into()));
+    let fs = LiveFs::open(
+        &args.archive,
+        LiveOptions {
+            working_set: options.working_set.unwrap_or(default.working_set),
+            spool: options.spool.unwrap_or(default.spool),
+            freeze_after: seconds.unwrap_or(default.freeze_after),
+            ..default
+        },
+    )?;
+    let fs = Arc::new(fs);
+    let packer = Packer::start(Arc::clone(&fs));
+    let packer = packer.map_err(|error| Failure::Failed(format!("no threads left: {error}")))?;
+    Ok((Files::Live(fs), Some(packer)))
 }
 
 #[cfg(test)]
@@ -136,7 +193,7 @@ mod tests {
     #[test]
     fn the_background_process_is_told_all_there_is() {
         let given = "mount -o allow_other,uid=3 --working-set 3M --log /l --trace /t --threads 2 \
-             -o suid -- /a -b";
+             --rw --spool 3G --freeze-after 7 -o suid -- /a -b";
         let args = parse(&words(given)).unwrap();
         let told = parse(&args.for_background().unwrap()).unwrap();
         let dir = absolute("-b").unwrap();

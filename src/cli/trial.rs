@@ -21,7 +21,7 @@ use crate::compare::{CompareOptions, Compared, compare};
 use crate::fs::{Owner, join};
 use crate::ingest::{CreateOptions, Source, Summary, create};
 use crate::monitor::{Monitor, Phase};
-use crate::mount::{Options, mount};
+use crate::mount::{Files, Options, mount};
 use crate::storage::Draft;
 
 /// Differences that are printed.
@@ -93,7 +93,7 @@ fn attempt(source: &Path, temp: &Path, progress: &Progress) -> Result<Trial, Fai
     std::fs::create_dir(&dir)?;
     let start = Instant::now();
     let fs = open(&image, None, Owner::default())?;
-    let mounted = mount(Arc::new(fs), &image, &dir, &Options::default())
+    let mounted = mount(Files::Frozen(Arc::new(fs)), &image, &dir, &Options::default())
         .map_err(|error| Failure::Failed(error.to_string()))?;
     std::fs::read_dir(&dir)?.next();
     let mount = start.elapsed();

@@ -49,6 +49,10 @@ pub enum Section {
     Tree,
     /// A root.
     Root,
+    /// The start of a journal.
+    Journal,
+    /// Changes that a journal has in one.
+    Group,
     /// The start of an image.
     ImageHead,
     /// The table of contents of an image.
@@ -72,6 +76,8 @@ impl Section {
             Self::Dictionary => *b"PFSdict\n",
             Self::Tree => *b"PFStree\n",
             Self::Root => *b"PFSroot\n",
+            Self::Journal => *b"PFSjrnl\n",
+            Self::Group => *b"PFSgrup\n",
             Self::ImageHead => *b"PFSimag\n",
             Self::Contents => *b"PFScont\n",
             Self::Tail => *b"PFStail\n",
@@ -83,7 +89,7 @@ impl Section {
         match self {
             Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
             Self::Dictionary => MAX_DICTIONARY,
-            Self::Tree | Self::Contents | Self::Root => MAX_SMALL_TABLE,
+            Self::Tree | Self::Contents | Self::Root | Self::Group => MAX_SMALL_TABLE,
             _ => MAX_TABLE,
         }
     }
@@ -107,6 +113,8 @@ impl fmt::Display for Section {
             Self::Dictionary => "dictionary of pages",
             Self::Tree => "tree footer",
             Self::Root => "root",
+            Self::Journal => "journal head",
+            Self::Group => "group of a journal",
             Self::ImageHead => "image head",
             Self::Contents => "table of contents",
             Self::Tail => "tail",

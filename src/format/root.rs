@@ -1,7 +1,7 @@
 //! The root: the manifest of one commit. Layout: `format-spec.md`, "Root".
 
 use super::wire::{Cursor, Put};
-use super::{FormatError, ID_LEN, Id, Problem, Section, open, seal};
+use super::{FormatError, ID_LEN, Id, Inode, Kind, Problem, Section, open, seal};
 
 /// Names an object and says what it must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,24 @@ pub struct Totals {
     pub bytes: u64,
     /// Bytes of all blocks that the commit found new, before compression.
     pub unique: u64,
+}
+
+impl Totals {
+    /// Counts an inode more.
+    pub fn count(&mut self, inode: &Inode) {
+        if inode.kind() == Some(Kind::File) {
+            self.files = self.files.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(inode.size);
+        }
+    }
+
+    /// Counts an inode less.
+    pub fn uncount(&mut self, inode: &Inode) {
+        if inode.kind() == Some(Kind::File) {
+            self.files = self.files.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(inode.size);
+        }
+    }
 }
 
 /// The manifest of one commit: what it needs, and what came before.

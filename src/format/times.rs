@@ -1,6 +1,8 @@
 //! Times of inodes: a table of those that a page has, and a column of places in it.
 //! Layout: `format-spec.md`, "Page of inodes".
 
+use std::time::SystemTime;
+
 use super::Problem;
 use super::wire::{Cursor, Put, narrow};
 
@@ -13,6 +15,22 @@ pub struct Time {
     pub sec: i64,
     /// Nanoseconds, below 1,000,000,000.
     pub nsec: u32,
+}
+
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Self {
+        let (since, before) = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => (since, false),
+            Err(error) => (error.duration(), true),
+        };
+        let (sec, nsec) = (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos());
+        match (before, nsec) {
+            (false, _) => Self { sec, nsec },
+            (true, 0) => Self { sec: -sec, nsec },
+            // Seconds are rounded down.
+            (true, _) => Self { sec: -sec - 1, nsec: NSEC - nsec },
+        }
+    }
 }
 
 /// The distinct times of a page, ascending.

@@ -58,6 +58,10 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     pub(super) fn rest(self) -> &'a [u8] {
         self.bytes
     }

@@ -14,6 +14,15 @@ impl FsError {
             Self::NotSymlink | Self::NotFile => Errno::INVAL,
             Self::IsFolder => Errno::ISDIR,
             Self::NoData => Errno::NXIO,
+            Self::Exists => Errno::EXIST,
+            Self::NotEmpty => Errno::NOTEMPTY,
+            Self::NoSpace => Errno::NOSPC,
+            Self::TooLong => Errno::NAMETOOLONG,
+            Self::Invalid => Errno::INVAL,
+            Self::NoAttribute => Errno::NODATA,
+            Self::TooLarge => Errno::FBIG,
+            Self::TooManyLinks => Errno::MLINK,
+            Self::Unsupported => Errno::OPNOTSUPP,
             Self::Damaged(_) => Errno::IO,
         };
         errno.raw_os_error()

@@ -25,6 +25,33 @@ pub enum FsError {
     /// There is nothing of what was sought up to the end of the file.
     #[error("beyond the end of the file")]
     NoData,
+    /// There is something of that name.
+    #[error("exists already")]
+    Exists,
+    /// A folder that is to go has something in it.
+    #[error("folder not empty")]
+    NotEmpty,
+    /// No space is left on the disk of the store.
+    #[error("no space left")]
+    NoSpace,
+    /// A name of more than 255 bytes.
+    #[error("name too long")]
+    TooLong,
+    /// An argument that makes no sense.
+    #[error("invalid argument")]
+    Invalid,
+    /// There is no such extended attribute.
+    #[error("no such attribute")]
+    NoAttribute,
+    /// A file that would become too long, or too many names of one.
+    #[error("too large")]
+    TooLarge,
+    /// More names than a file can have.
+    #[error("too many links")]
+    TooManyLinks,
+    /// What this file system does not do.
+    #[error("not supported")]
+    Unsupported,
     /// What it takes is damaged or cannot be read.
     #[error(transparent)]
     Damaged(Arc<store::Error>),

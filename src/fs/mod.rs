@@ -15,10 +15,10 @@ pub use read::Data;
 use crate::format::{Inode, InodePage, Kind, Time, XattrSet};
 use crate::storage::StorageError;
 use crate::store::Store;
-use crate::tree::ROOT;
+use crate::tree::{Found, ROOT, Row};
 
 /// Unit of `st_blocks`, in bytes.
-const SECTOR: u64 = 512;
+pub const SECTOR: u64 = 512;
 /// Deepest path that is followed upwards, for messages.
 const MAX_DEPTH: usize = 2_000;
 
@@ -58,6 +58,31 @@ pub struct Attr {
     pub atime: Time,
     /// Last change of the inode; that of its data where that was not kept.
     pub ctime: Time,
+}
+
+impl Attr {
+    /// What `stat` tells of an inode; `None` if there is none.
+    #[must_use]
+    pub fn of(ino: u64, inode: &Inode) -> Option<Self> {
+        let kind = inode.kind()?;
+        let (atime, ctime) = inode.times.unwrap_or((inode.mtime, inode.mtime));
+        let file = kind == Kind::File;
+        let kept = if file { inode.size.saturating_sub(inode.holes) } else { 0 };
+        Some(Self {
+            ino,
+            kind,
+            mode: inode.mode & 0o7777,
+            nlink: inode.nlink,
+            uid: inode.uid,
+            gid: inode.gid,
+            size: inode.size,
+            blocks: kept.div_ceil(SECTOR),
+            rdev: inode.rdev,
+            mtime: inode.mtime,
+            atime,
+            ctime,
+        })
+    }
 }
 
 /// An entry of a folder being listed.
@@ -126,24 +151,26 @@ impl ArchiveFs {
         FsError::Damaged(Arc::new(error.into()))
     }
 
+    /// All that an inode has, if there is such an inode.
+    ///
+    /// # Errors
+    /// If its page is damaged.
+    pub fn row(&self, ino: u64) -> Result<Option<Row>, FsError> {
+        self.store.tree().row(ino).map_err(|error| self.damaged(ino, error))
+    }
+
+    /// What a name in a folder names.
+    ///
+    /// # Errors
+    /// If a page is damaged.
+    pub fn entry(&self, folder: u64, name: &[u8]) -> Result<Option<Found>, FsError> {
+        self.store.tree().lookup(folder, name).map_err(|error| self.damaged(folder, error))
+    }
+
     fn attr_of(&self, ino: u64, inode: &Inode) -> Result<Attr, FsError> {
-        let kind = inode.kind().ok_or(FsError::NoEntry)?;
-        let (atime, ctime) = inode.times.unwrap_or((inode.mtime, inode.mtime));
-        let kept = if kind == Kind::File { inode.size - inode.holes } else { 0 };
-        Ok(Attr {
-            ino,
-            kind,
-            mode: inode.mode & 0o7777,
-            nlink: inode.nlink,
-            uid: self.owner.uid.unwrap_or(inode.uid),
-            gid: self.owner.gid.unwrap_or(inode.gid),
-            size: inode.size,
-            blocks: kept.div_ceil(SECTOR),
-            rdev: inode.rdev,
-            mtime: inode.mtime,
-            atime,
-            ctime,
-        })
+        let attr = Attr::of(ino, inode).ok_or(FsError::NoEntry)?;
+        let (uid, gid) = (self.owner.uid.unwrap_or(attr.uid), self.owner.gid.unwrap_or(attr.gid));
+        Ok(Attr { uid, gid, ..attr })
     }
 
     /// What a file is.

@@ -28,6 +28,12 @@ enum Bytes {
     Joined(Vec<u8>),
 }
 
+impl From<Vec<u8>> for Data {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes: Bytes::Joined(bytes), next: None }
+    }
+}
+
 impl Deref for Data {
     type Target = [u8];
 

@@ -100,6 +100,25 @@ impl Index {
         None
     }
 
+    /// The lengths in bytes of the blocks of a run, one after another.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn lengths(&self, origin: &Origin, run: Run) -> Result<Vec<u32>, Missing> {
+        let mut lengths = Vec::new();
+        let (mut number, mut left) = (run.first, run.count);
+        while left > 0 {
+            let (segment, local, count) = self.local(origin, number).ok_or(Missing)?;
+            let count = count.clamp(1, left);
+            let listed = &self.segments[segment as usize];
+            lengths.extend((0..count).map(|at| listed.length((local + at) as usize)));
+            number = number.wrapping_add(count);
+            left -= count;
+        }
+        let bytes: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+        if bytes == run.bytes { Ok(lengths) } else { Err(Missing) }
+    }
+
     /// Calls `each` with the pieces that hold bytes `from..to` of a run of `count` blocks.
     ///
     /// `bytes` is what the run was said to come to; if its blocks do not, it is [`Missing`], and

@@ -67,33 +67,63 @@ pub fn prepare(
     });
     let planting = Planting { level: TREE_LEVEL, threads: options.threads };
     let planted = plant(&taken.catalog, ground.as_ref(), origins, planting)?;
-    let Some(Planted { bytes, object, mut totals }) = planted else { return Ok(None) };
-    totals.unique = taken.packed.savings.unique;
-    let (segments, index) = put_index(store, taken.packed.index, storage)?;
-    storage.put(&tree::key(&object.id), &bytes)?;
-    if let Some(store) = store {
-        // What is added to may be anything: before its head is replaced, read what replaces it.
-        let tree = store.with_tree(&object)?;
-        tree.check_own_pages()?;
-    }
-    let parent = store.and_then(|store| parse_root(store.root().0));
-    let number = parent.map_or(Some(1), |(number, _)| number.checked_add(1));
-    let inconsistent = || CreateError::Inconsistent(storage.name());
-    let number = number.ok_or_else(inconsistent)?;
-    let root = Root {
-        number,
-        created: options.created,
-        tree: object,
-        parents: parent.map(|(_, id)| id).into_iter().collect(),
-        segments,
-        totals,
-    };
-    let bytes = root.encode();
-    let id = *blake3::hash(&bytes).as_bytes();
+    let Some(mut planted) = planted else { return Ok(None) };
+    planted.totals.unique = taken.packed.savings.unique;
+    let following = Following { store, planted, index: taken.packed.index, created: options.created };
+    let (root, index) = following.write(storage)?;
+    let (key, bytes) = sealed(&root);
     if store.is_none() {
+        let (_, id) = parse_root(&key).unwrap_or_default();
         storage.put(CONFIG, &config(options, &id).encode())?;
     }
-    Ok(Some(Prepared { key: root_key(root.number, &id), root, index, bytes }))
+    Ok(Some(Prepared { root, index, key, bytes }))
+}
+
+/// What is to become the root after that of a store.
+#[derive(Debug)]
+pub struct Following<'a> {
+    /// The store; `None`: there is none yet.
+    pub store: Option<&'a Store>,
+    /// Its tree.
+    pub planted: Planted,
+    /// Where its new blocks lie.
+    pub index: IndexBuilder,
+    /// When it is made, in seconds since 1970.
+    pub created: i64,
+}
+
+/// Writes all of a commit but its root: index, then tree.
+///
+/// # Errors
+/// If something cannot be written, or what was written cannot be read.
+pub fn follow(following: Following<'_>, storage: &dyn Storage) -> Result<Prepared, CreateError> {
+    let (root, index) = following.write(storage)?;
+    let (key, bytes) = sealed(&root);
+    Ok(Prepared { root, index, key, bytes })
+}
+
+impl Following<'_> {
+    fn write(self, storage: &dyn Storage) -> Result<(Root, u64), CreateError> {
+        let Self { store, planted, index, created } = self;
+        let Planted { bytes, object, totals } = planted;
+        let (segments, index) = put_index(store, index, storage)?;
+        storage.put(&tree::key(&object.id), &bytes)?;
+        if let Some(store) = store {
+            // What is added to may be anything: before its head is replaced, read what replaces it.
+            store.with_tree(&object)?.check_own_pages()?;
+        }
+        let parent = store.and_then(|store| parse_root(store.root().0));
+        let number = parent.map_or(Some(1), |(number, _)| number.checked_add(1));
+        let number = number.ok_or_else(|| CreateError::Inconsistent(storage.name()))?;
+        let parents = parent.map(|(_, id)| id).into_iter().collect();
+        Ok((Root { number, created, tree: object, parents, segments, totals }, index))
+    }
+}
+
+/// The key and bytes of a root.
+fn sealed(root: &Root) -> (String, Vec<u8>) {
+    let bytes = root.encode();
+    (root_key(root.number, blake3::hash(&bytes).as_bytes()), bytes)
 }
 
 /// Writes the index of new blocks; returns all segments, and the bytes written.

@@ -123,7 +123,10 @@ pub fn add(
 }
 
 /// Whether a new root may follow the one that a store was opened at.
-fn may_follow(store: &Store) -> Result<(), CreateError> {
+///
+/// # Errors
+/// If that is not sure to be the newest one, or has features that this version does not know.
+pub fn may_follow(store: &Store) -> Result<(), CreateError> {
     if let Some(doubt) = store.doubt() {
         return Err(CreateError::Doubt(doubt.to_owned()));
     }

@@ -213,7 +213,7 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
     ///
     /// # Errors
     /// What `put` fails with.
-    pub fn finish(mut self) -> Result<(Vec<Outcome>, Savings), CreateError> {
+    pub fn finish(mut self) -> Result<(Vec<Outcome>, Savings, Known), CreateError> {
         self.drain()?;
         if !self.frame.blocks.is_empty() {
             self.end_frame()?;
@@ -223,7 +223,7 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
                 outcome.stretches = placed(&outcome.stretches, &self.known, &self.places);
             }
         }
-        Ok((self.outcomes, self.savings))
+        Ok((self.outcomes, self.savings, self.known))
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
         let items =
             vec![block(1), block(2), block(3), end(5), block(2), block(3), block(1), end(6)];
         filler.take(Batch { items, data: b"aaaabbbbccccbbbbccccaaaa".to_vec() }).unwrap();
-        let (outcomes, savings) = filler.finish().unwrap();
+        let (outcomes, savings, _) = filler.finish().unwrap();
         let stretch = |bytes, first, count| Stretch { bytes, origin: 1, first, count };
         assert_eq!(outcomes[0].stretches, [stretch(12, 0, 3)]);
         assert_eq!(outcomes[1].stretches, [stretch(8, 1, 2), stretch(4, 0, 1)]);
@@ -328,7 +328,7 @@ mod tests {
         items.extend([Item::Same([99; 32]), end(2)]);
         let data = [1, 2, 3, 4, 5, 4, 1, 6, 5].into_iter().flat_map(|n| [n; 4]).collect();
         filler.take(Batch { items, data }).unwrap();
-        let (outcomes, _) = filler.finish().unwrap();
+        let (outcomes, ..) = filler.finish().unwrap();
         let names = |outcome: &Outcome| -> Vec<u8> {
             let of = |stretch: &Stretch| match stretch.count {
                 0 => vec![0],

@@ -104,6 +104,11 @@ impl Known {
         }
     }
 
+    /// What came in is a part of the tree now; what comes in next gets this `origin`.
+    pub fn go_on(&mut self, origin: u32) {
+        self.next = Place { origin, number: 0 };
+    }
+
     /// Whether a block is one of those that came in new.
     #[must_use]
     pub fn came_in(&self, place: Place) -> bool {

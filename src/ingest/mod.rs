@@ -21,11 +21,15 @@ mod source;
 mod tar;
 mod window;
 
-pub use catalog::Catalog;
-pub use create::{Added, Summary, add, create};
+pub use catalog::{Catalog, File, Stretch};
+pub use commit::{Following, Prepared, follow};
+pub use create::{Added, Summary, add, create, may_follow};
 pub use cut::Cutter;
 pub use error::CreateError;
+pub use feed::{End, Feeder, Gone, Item};
 pub use known::Known;
 pub use options::{CreateOptions, Seek};
-pub use order::Order;
+pub use order::{Order, order};
+pub use pipeline::{Packed, run as pack};
+pub use plant::{Planted, extents};
 pub use source::Source;

@@ -102,7 +102,8 @@ impl CreateOptions {
     }
 
     /// How a source is packed that is mostly `versions` of the same, or not.
-    pub(super) fn packing(&self, versions: bool) -> Packing {
+    #[must_use]
+    pub fn packing(&self, versions: bool) -> Packing {
         Packing {
             cutter: Cutter { cutting: self.cutting, hash: self.hash },
             hash_len: usize::from(self.hash_len),

@@ -67,6 +67,8 @@ pub struct Packed {
     pub index: IndexBuilder,
     /// The last pack of the chain, which names it; `None` where there is no data at all.
     pub origin: Option<Id>,
+    /// All blocks that are known now; of new ones, in the order they came in.
+    pub known: Known,
 }
 
 /// A compressed frame on its way to the writer.
@@ -124,8 +126,8 @@ pub fn run<J: Send>(
             stop.fetch_or(filled.is_err(), Ordering::Relaxed);
             drop((frames.0, order.0));
             match (written.join().map_err(|_| CreateError::Thread)?, filled) {
-                (Ok((index, origin)), Ok((outcomes, savings))) => {
-                    Ok(Packed { outcomes, savings, index, origin })
+                (Ok((index, origin)), Ok((outcomes, savings, known))) => {
+                    Ok(Packed { outcomes, savings, index, origin, known })
                 }
                 // That a thread is gone only says that another one failed.
                 (Err(CreateError::Thread), Err(error)) | (Err(error), _) | (_, Err(error)) => {
@@ -182,7 +184,7 @@ fn fill(
     packing: &Packing,
     monitor: &dyn Monitor,
     stop: &AtomicBool,
-) -> Result<(Vec<Outcome>, Savings), CreateError> {
+) -> Result<(Vec<Outcome>, Savings, Known), CreateError> {
     let put = |frame| {
         // A window holds many frames: what ends the build must not wait for all of them.
         if monitor.cancelled() {

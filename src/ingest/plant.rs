@@ -52,6 +52,7 @@ pub struct Ground<'a> {
 }
 
 /// A tree that was written.
+#[derive(Debug)]
 pub struct Planted {
     /// All its bytes.
     pub bytes: Vec<u8>,
@@ -100,7 +101,7 @@ pub fn plant(
         let file = &catalog.files[*at as usize];
         let entries = folders.names(*at).len() as u64;
         let (inode, target, set) = numbered.row(catalog, *at, entries);
-        count(&mut totals, &inode);
+        totals.count(&inode);
         writer.inode(inode, &target, &set);
         let number = numbered.numbers[*at as usize];
         extents(number, &file.stretches).for_each(|extent| writer.extent(extent));
@@ -307,7 +308,7 @@ impl<'a> Numbered<'a> {
             let Some(mut row) = ground.tree.row(*inode)? else { continue };
             row.0.nlink = row.0.nlink.saturating_sub(*names);
             if row.0.nlink == 0 {
-                uncount(totals, &row.0);
+                totals.uncount(&row.0);
                 edit.remove_inode(*inode);
             } else {
                 edit.set_inode(*inode, row);
@@ -350,8 +351,8 @@ impl<'a> Numbered<'a> {
                 here = kept;
             }
         }
-        uncount(totals, &there.0);
-        count(totals, &here.0);
+        totals.uncount(&there.0);
+        totals.count(&here.0);
         if !alike(&here, &there) {
             edit.set_inode(number, here);
         }
@@ -383,27 +384,13 @@ fn alike(here: &Row, there: &Row) -> bool {
     (a, &here.1, &here.2) == (b, &there.1, &there.2)
 }
 
-fn count(totals: &mut Totals, inode: &Inode) {
-    if inode.kind() == Some(Kind::File) {
-        totals.files = totals.files.saturating_add(1);
-        totals.bytes = totals.bytes.saturating_add(inode.size);
-    }
-}
-
-fn uncount(totals: &mut Totals, inode: &Inode) {
-    if inode.kind() == Some(Kind::File) {
-        totals.files = totals.files.saturating_sub(1);
-        totals.bytes = totals.bytes.saturating_sub(inode.size);
-    }
-}
-
 fn set_of(catalog: &Catalog, file: &File) -> XattrSet {
     let set = (file.xattrs as usize).checked_sub(1).and_then(|set| catalog.sets.get(set));
     set.cloned().unwrap_or_default()
 }
 
-/// The extents of a file.
-fn extents(inode: u64, stretches: &[Stretch]) -> impl Iterator<Item = Extent> {
+/// The extents of a file made of these stretches.
+pub fn extents(inode: u64, stretches: &[Stretch]) -> impl Iterator<Item = Extent> {
     let mut offset = 0;
     stretches.iter().zip((0..stretches.len()).rev()).map(move |(stretch, left)| {
         let Stretch { bytes, origin, first, count } = *stretch;

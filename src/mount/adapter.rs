@@ -22,19 +22,22 @@ use crate::fs::{ArchiveFs, Attr, FsError, Seek};
 use crate::tree::ROOT;
 
 /// Largest request, in bytes: what the kernel allows without its administrator's help.
-const MAX_REQUEST: u32 = 1 << 20;
+pub(super) const MAX_REQUEST: u32 = 1 << 20;
 /// Most requests of read-ahead that the kernel keeps in flight.
-const MAX_BACKGROUND: u16 = 64;
+pub(super) const MAX_BACKGROUND: u16 = 64;
 /// Unit of the sizes that statfs reports, in bytes.
 const STAT_UNIT: u32 = 4096;
 /// lseek(2)'s way of asking for data.
-const SEEK_DATA: i32 = 3;
+pub(super) const SEEK_DATA: i32 = 3;
 /// lseek(2)'s way of asking for a hole.
-const SEEK_HOLE: i32 = 4;
+pub(super) const SEEK_HOLE: i32 = 4;
 /// How far the kernel's offsets into a listing are ahead of the file system's: "." and "..".
-const DOTS: u64 = 2;
+pub(super) const DOTS: u64 = 2;
 /// Inodes never change hands: one generation of them.
-const GENERATION: Generation = Generation(0);
+pub(super) const GENERATION: Generation = Generation(0);
+
+/// As long as the kernel likes: 68 years. Far longer times overflow in it.
+pub(super) const FOREVER: Duration = Duration::from_secs(i32::MAX as u64);
 
 /// How long the kernel may answer by itself what it was told once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +69,7 @@ pub(super) struct Helpers {
 impl Adapter {
     pub(super) fn new(fs: Arc<ArchiveFs>, lifetime: Lifetime, helpers: Helpers) -> Self {
         let lifetime = match lifetime {
-            // 68 years. Far larger ones overflow in the kernel.
-            Lifetime::Forever => Duration::from_secs(i32::MAX.unsigned_abs().into()),
+            Lifetime::Forever => FOREVER,
             Lifetime::Zero => Duration::ZERO,
         };
         Self { fs, lifetime, silent_open: false, silent_opendir: false, helpers }
@@ -138,12 +140,12 @@ impl Adapter {
     }
 }
 
-fn errno(error: &FsError) -> Errno {
+pub(super) fn errno(error: &FsError) -> Errno {
     Errno::from_i32(error.errno())
 }
 
 /// Replies with an extended attribute or a list of them: its length to those who ask with no room.
-fn reply_xattr(bytes: &[u8], room: u32, reply: ReplyXattr) {
+pub(super) fn reply_xattr(bytes: &[u8], room: u32, reply: ReplyXattr) {
     match u32::try_from(bytes.len()) {
         Ok(length) if room == 0 => reply.size(length),
         Ok(length) if length <= room => reply.data(bytes),

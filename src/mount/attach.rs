@@ -87,7 +87,8 @@ fn subtype(options: &Options) -> &str {
 }
 
 fn mount(device: &File, source: &OsStr, dir: &Path, options: &Options) -> Result<(), Errno> {
-    let mut flags = MountFlags::RDONLY | MountFlags::NOATIME;
+    let mut flags = MountFlags::NOATIME;
+    flags.set(MountFlags::RDONLY, !options.writable);
     flags.set(MountFlags::NOSUID, !options.suid);
     flags.set(MountFlags::NODEV, !options.dev);
     flags.set(MountFlags::NOEXEC, options.noexec);
@@ -129,7 +130,8 @@ fn mount_with_helper(source: &OsStr, dir: &Path, options: &Options) -> Result<Ow
 }
 
 fn helper_options(source: &OsStr, options: &Options) -> OsString {
-    let mut list = format!("ro,noatime,default_permissions,subtype={}", subtype(options));
+    let how = if options.writable { "rw" } else { "ro" };
+    let mut list = format!("{how},noatime,default_permissions,subtype={}", subtype(options));
     if options.noexec {
         list.push_str(",noexec");
     }

@@ -83,6 +83,12 @@ fn device_number(device: u64) -> u32 {
     (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xf_ff00) << 12)
 }
 
+/// The device number (Linux `dev_t`) in the 32 bits in which FUSE carries it.
+pub(super) fn device_of(number: u32) -> u64 {
+    let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
+    rustix::fs::makedev((number >> 8) & 0xfff, minor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +98,9 @@ mod tests {
         assert_eq!(device_number(rustix::fs::makedev(8, 1)), 0x801);
         assert_eq!(device_number(rustix::fs::makedev(0xfff, 0xf_ffff)), u32::MAX);
         assert_eq!(device_number(rustix::fs::makedev(259, 0x1_2345)), 0x1231_0345);
+        for number in [0x801, u32::MAX, 0x1231_0345] {
+            assert_eq!(device_number(device_of(number)), number);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `detach` | the way back |
 //! | `mountinfo` | what the kernel says is mounted where |
 //! | `adapter` | FUSE messages ↔ calls of [`crate::fs`]; no logic |
+//! | `writable` | the same for [`crate::live`], where the mount can be written to |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
 //! | `live` | what the mount did so far, as a file in it |
 //! | `trace` | writes down in which order files are read |
@@ -26,6 +27,7 @@ mod options;
 mod session;
 mod signals;
 mod trace;
+mod writable;
 
 pub use detach::{UnmountError, unmount};
 pub use error::MountError;
@@ -33,7 +35,7 @@ pub use live::{LIVE, LIVE_INODES};
 use mountinfo::mounts_at;
 pub use mountinfo::{MountEntry, mount_at};
 pub use options::{Access, OptionError, Options, parse_size};
-pub use session::{Detached, Detacher, Mounted, mount};
+pub use session::{Detached, Detacher, Files, Mounted, mount};
 pub use signals::SignalWatch;
 
 /// The file system type of a mount, as mount(8) and `/proc/self/mountinfo` show it.

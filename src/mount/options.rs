@@ -26,6 +26,12 @@ pub struct Options {
     pub dev: bool,
     /// Run no programs.
     pub noexec: bool,
+    /// Let files be changed.
+    pub writable: bool,
+    /// Most bytes that may be written and not packed yet.
+    pub spool: Option<u64>,
+    /// How many seconds nothing must have been written before what was is packed.
+    pub freeze_after: Option<u32>,
     /// Everything belongs to this user.
     pub uid: Option<u32>,
     /// Everything belongs to this group.
@@ -50,9 +56,6 @@ pub enum OptionError {
     /// No option has this name.
     #[error("unknown mount option `{0}`")]
     Unknown(String),
-    /// `rw`.
-    #[error("mount option `rw`: archives can only be read for now; leave it out")]
-    ReadOnly,
     /// The option lacks its value, or has one that makes no sense.
     #[error("mount option `{option}`: {expected}")]
     Value {
@@ -86,8 +89,11 @@ impl Options {
             "exec" => self.noexec = false,
             "noexec" => self.noexec = true,
             "nonempty" => self.nonempty = true,
-            "rw" => return Err(OptionError::ReadOnly),
-            "uid" | "gid" | "working_set" | "threads" | "fsname" | "subtype" => {
+            // mount(8) says `rw` whenever nobody says `ro`, so there it takes another word.
+            "rw" | "live" => self.writable = true,
+            "ro" => self.writable = false,
+            "uid" | "gid" | "working_set" | "spool" | "freeze_after" | "threads" | "fsname"
+            | "subtype" => {
                 return self.apply_value(option, option, "");
             }
             _ if ignored(option) => {}
@@ -105,6 +111,11 @@ impl Options {
                 self.threads =
                     Some(value.parse().map_err(|_| wrong("threads are a number over 0"))?)
             }
+            "spool" => self.spool = Some(parse_size(value).map_err(wrong)?),
+            "freeze_after" => {
+                let seconds = value.parse().map_err(|_| wrong("a time is a number of seconds"))?;
+                self.freeze_after = Some(seconds);
+            }
             "working_set" => self.working_set = Some(parse_size(value).map_err(wrong)?),
             "fsname" | "subtype" if value.is_empty() => return Err(wrong("the name is missing")),
             "fsname" => self.fsname = Some(value.to_owned()),
@@ -116,9 +127,9 @@ impl Options {
     }
 }
 
-/// Options that mean nothing to a read-only mount, or that are mount(8)'s own.
+/// Options that mean nothing to this mount, or that are mount(8)'s own.
 fn ignored(name: &str) -> bool {
-    const IGNORED: [&str; 31] = [
+    const IGNORED: [&str; 30] = [
         "_netdev",
         "async",
         "atime",
@@ -143,7 +154,6 @@ fn ignored(name: &str) -> bool {
         "nouser",
         "owner",
         "relatime",
-        "ro",
         "silent",
         "strictatime",
         "sync",
@@ -193,13 +203,16 @@ mod tests {
 
     #[test]
     fn each_option_is_taken() {
-        let list = "allow_other,suid,dev,noexec,uid=7,gid=8,working_set=2G,threads=3,nonempty,\
+        let list = "allow_other,suid,dev,noexec,rw,spool=3G,freeze_after=9,uid=7,gid=8,working_set=2G,threads=3,nonempty,\
             fsname=a=b,subtype=other";
         let expected = Options {
             access: Access::Everyone,
             suid: true,
             dev: true,
             noexec: true,
+            writable: true,
+            spool: Some(3 << 30),
+            freeze_after: Some(9),
             uid: Some(7),
             gid: Some(8),
             working_set: Some(2 << 30),
@@ -214,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_later_option_holds() {
-        let options = parse("suid,nosuid,allow_root,allow_other,noexec,exec").unwrap();
+        let options = parse("suid,nosuid,rw,ro,allow_root,allow_other,noexec,exec").unwrap();
         assert_eq!(options, Options { access: Access::Everyone, ..Options::default() });
     }
 
@@ -222,7 +235,6 @@ mod tests {
     fn a_refusal_names_the_option() {
         assert_eq!(parse("ro,bogus"), Err(OptionError::Unknown("bogus".to_owned())));
         assert_eq!(parse("bogus=1"), Err(OptionError::Unknown("bogus".to_owned())));
-        assert_eq!(parse("rw"), Err(OptionError::ReadOnly));
         for option in ["uid=-1", "uid=me", "uid", "gid=", "threads=0", "working_set=5X", "fsname="]
         {
             assert!(parse(option).unwrap_err().to_string().contains(option), "{option}");

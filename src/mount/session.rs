@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -13,11 +14,15 @@ use super::ahead::Ahead;
 use super::attach::{attach, shared};
 use super::live::Live;
 use super::trace::Trace;
+use super::writable::Writable;
 use super::{Access, MountError, Options, UnmountError, mount_at, mounts_at, unmount};
 use crate::fs::ArchiveFs;
+use crate::live::LiveFs;
 
 /// Fewest event loops: a read that waits for storage must not keep the others waiting.
 const MIN_LOOPS: usize = 4;
+/// The same where those who write wait for room, too.
+const WRITABLE_LOOPS: usize = 16;
 /// How far the kernel reads ahead of a sequential reader, in KiB: also its largest request.
 const READ_AHEAD_KIB: &str = "1024";
 
@@ -48,19 +53,32 @@ pub enum Detached {
     Before,
 }
 
-/// Mounts `fs`, the files of `archive`, on the folder `dir`, and serves it in the background.
+/// What is mounted.
+#[derive(Debug, Clone)]
+pub enum Files {
+    /// Files that can only be read.
+    Frozen(Arc<ArchiveFs>),
+    /// Files that can be changed.
+    Live(Arc<LiveFs>),
+}
+
+/// Mounts `files`, those of `archive`, on the folder `dir`, and serves them in the background.
 ///
 /// # Errors
 /// If `dir` is no place to mount on, FUSE is not there, or the user may not use it so.
 pub fn mount(
-    fs: Arc<ArchiveFs>,
+    files: Files,
     archive: &Path,
     dir: &Path,
     options: &Options,
 ) -> Result<Mounted, MountError> {
     let dir = check_mount_point(dir, options.nonempty)?;
     let trace = |path: &PathBuf| {
-        let trace = Trace::create(path, fs.store().root().0);
+        let root = match &files {
+            Files::Frozen(fs) => fs.store().root().0.to_owned(),
+            Files::Live(fs) => fs.base().store().root().0.to_owned(),
+        };
+        let trace = Trace::create(path, &root);
         trace.map_err(|error| MountError::Trace { path: path.clone(), error })
     };
     let trace = options.trace.as_ref().map(trace).transpose()?;
@@ -73,33 +91,41 @@ pub fn mount(
         Err(error) => return Err(failed(&dir, error)),
     };
     let detacher = Detacher { dir, device };
-    let live = Arc::new(Live::new());
-    let ahead = match Ahead::start(Arc::clone(&fs), Arc::clone(&live)) {
-        Ok(ahead) => Arc::new(ahead),
-        Err(error) => return Err(failed(&detacher.dir, error)),
+    let served = match files {
+        Files::Frozen(fs) => serve(fs, connection, options, trace),
+        Files::Live(fs) => {
+            let (acl, config) = (filter(options.access), config(options));
+            Session::from_fd(Writable::new(fs), connection, acl, config).and_then(Session::spawn)
+        }
     };
-    let traced = trace.is_some();
-    let session = Session::from_fd(
-        Adapter::new(
-            fs,
-            lifetime(options.access),
-            Helpers { ahead: Arc::clone(&ahead), live, trace },
-        ),
-        connection,
-        filter(options.access),
-        config(options),
-    );
-    match session.and_then(Session::spawn) {
+    match served {
         Ok(session) => {
             detacher.raise_read_ahead();
-            // A trace shall have what is read, not what is handed over.
-            if !traced && loops(options) > 1 {
-                ahead.notify(session.notifier());
-            }
             Ok(Mounted { session: Some(session), detacher })
         }
         Err(error) => Err(failed(&detacher.dir, error)),
     }
+}
+
+/// Serves files that can only be read.
+fn serve(
+    fs: Arc<ArchiveFs>,
+    connection: OwnedFd,
+    options: &Options,
+    trace: Option<Trace>,
+) -> io::Result<BackgroundSession> {
+    let live = Arc::new(Live::new());
+    let ahead = Arc::new(Ahead::start(Arc::clone(&fs), Arc::clone(&live))?);
+    let traced = trace.is_some();
+    let helpers = Helpers { ahead: Arc::clone(&ahead), live, trace };
+    let adapter = Adapter::new(fs, lifetime(options.access), helpers);
+    let (acl, config) = (filter(options.access), config(options));
+    let session = Session::from_fd(adapter, connection, acl, config).and_then(Session::spawn)?;
+    // A trace shall have what is read, not what is handed over.
+    if !traced && loops(options) > 1 {
+        ahead.notify(session.notifier());
+    }
+    Ok(session)
 }
 
 /// A mount that failed after it was made: takes it off.
@@ -154,7 +180,8 @@ fn filter(access: Access) -> SessionACL {
 /// How many event loops there are.
 fn loops(options: &Options) -> usize {
     let cores = available_parallelism().map_or(1, usize::from);
-    options.threads.map_or(cores.max(MIN_LOOPS), usize::from)
+    let least = if options.writable { WRITABLE_LOOPS } else { MIN_LOOPS };
+    options.threads.map_or(cores.max(least), usize::from)
 }
 
 fn config(options: &Options) -> Config {

@@ -42,6 +42,12 @@ pub enum ErrorKind {
     /// It is no archive.
     #[error("is not a packfs archive")]
     NotArchive,
+    /// It was begun over a root that is not there.
+    #[error(
+        "has changes to root {0}, which the store does not have; bring that back, or move the \
+         journal away"
+    )]
+    Newer(u64),
     /// Somebody else writes to it.
     #[error("is being written to by {0}; wait until that ends")]
     Busy(String),

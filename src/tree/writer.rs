@@ -13,6 +13,9 @@ const PAGE_BYTES: usize = 256 * 1024;
 /// What an extended attribute counts beside its bytes, so that a page never has too many.
 const ATTRIBUTE: usize = 16;
 
+/// So many inodes that are gone are kept as empty rows.
+const FEW_ROWS: u64 = 512;
+
 /// Rows of a page of a kind; extents are narrower.
 pub(super) const fn page_rows(kind: PageKind) -> usize {
     match kind {
@@ -116,6 +119,18 @@ impl TreeWriter {
             self.end_inodes();
             self.footer.next_inode = number;
             self.inodes = InodePage::new(number);
+        }
+    }
+
+    /// The inode that comes next has this number, which is not below that of the last one: numbers
+    /// between them are those of inodes that are gone.
+    pub fn go_to(&mut self, number: u64) {
+        // A few rows that say nothing are less than a page of its own.
+        if number - self.footer.next_inode.min(number) > FEW_ROWS {
+            return self.skip_to(number);
+        }
+        while self.footer.next_inode < number {
+            self.inode(Inode::default(), b"", &[]);
         }
     }
 

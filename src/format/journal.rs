@@ -1,0 +1,302 @@
+//! The journal of a live store: groups of changes. Layout: `format-spec.md`, "Journal".
+
+use super::wire::{Cursor, Put};
+use super::xattrs::{parse_set, put_set};
+use super::{
+    ENVELOPE_LEN, FormatError, Inode, Kind, MAX_PAGE_XATTRS, MAX_TARGET, Problem, Section, Time,
+    XattrSet, open, seal, valid_name,
+};
+
+const NODE: u8 = 1;
+const ENTRY: u8 = 2;
+const DATA: u8 = 3;
+const ZEROS: u8 = 4;
+const CUT: u8 = 5;
+/// Where the stored length lies in an envelope.
+const STORED_AT: usize = 24;
+/// Longest offset in a file.
+const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
+
+/// What a journal begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalHead {
+    /// Its number, which its spool has, too; a later journal of the same store has a higher one.
+    pub number: u64,
+    /// The number of the newest root when it was begun.
+    pub root: u64,
+}
+
+/// One change. All of them state what is so from then on, not what was done: a journal can be
+/// applied to a tree that has some of it already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// An inode has all this from now on; with mode 0 there is none of that number any more.
+    Node {
+        /// Its number.
+        number: u64,
+        /// Bytes that what lies below still has of it: later ones are zeros, if not changed.
+        inherited: u64,
+        /// All that it has; sizes of holes and places in a page mean nothing here.
+        inode: Box<Inode>,
+        /// The target of a symlink; else empty.
+        target: Box<[u8]>,
+        /// Extended attributes.
+        xattrs: XattrSet,
+    },
+    /// A name in a folder names that inode, or with `None` nothing.
+    Entry {
+        /// The folder.
+        folder: u64,
+        /// The name.
+        name: Box<[u8]>,
+        /// The inode, and what it is.
+        to: Option<(u64, Kind)>,
+    },
+    /// A range of a file is that of the spool, or with `None` zeros.
+    Data {
+        /// The file.
+        number: u64,
+        /// Where the range begins.
+        offset: u64,
+        /// How long it is; not 0.
+        length: u64,
+        /// Where it is in the spool.
+        at: Option<u64>,
+    },
+    /// A file was cut to that size: what was changed after it is gone.
+    Cut {
+        /// The file.
+        number: u64,
+        /// The size.
+        size: u64,
+    },
+}
+
+impl JournalHead {
+    /// The section's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u64(self.number);
+        out.put_u64(self.root);
+        seal(Section::Journal, &out, None).0
+    }
+
+    /// Reads the section that `bytes` begin with, and tells how long it is.
+    ///
+    /// # Errors
+    /// If it is damaged or malformed.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, usize), FormatError> {
+        let length = (ENVELOPE_LEN + 16).min(bytes.len());
+        let payload = open(Section::Journal, &bytes[..length])?;
+        let parse = || {
+            let mut cursor = Cursor::new(&payload);
+            let head = Self { number: cursor.u64()?, root: cursor.u64()? };
+            cursor.end()?;
+            Ok(head)
+        };
+        parse().map(|head| (head, length)).map_err(|problem: Problem| problem.of(Section::Journal))
+    }
+}
+
+impl Change {
+    /// Appends it to a group.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Node { number, inherited, inode, target, xattrs } => {
+                put_node(out, *number, *inherited, inode, target, xattrs);
+            }
+            Self::Entry { folder, name, to } => {
+                out.push(ENTRY);
+                out.put_u64(*folder);
+                out.put_u64(to.map_or(0, |(inode, _)| inode));
+                out.push(to.map_or(0, |(_, kind)| kind as u8));
+                out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+                out.extend(&**name);
+            }
+            Self::Data { number, offset, length, at } => {
+                out.push(if at.is_some() { DATA } else { ZEROS });
+                out.put_u64(*number);
+                out.put_u64(*offset);
+                out.put_u64(*length);
+                at.iter().for_each(|at| out.put_u64(*at));
+            }
+            Self::Cut { number, size } => {
+                out.push(CUT);
+                out.put_u64(*number);
+                out.put_u64(*size);
+            }
+        }
+    }
+}
+
+/// Appends a [`Change::Node`] to a group.
+pub fn put_node(
+    out: &mut Vec<u8>,
+    number: u64,
+    inherited: u64,
+    inode: &Inode,
+    target: &[u8],
+    xattrs: &XattrSet,
+) {
+    out.push(NODE);
+    out.put_u64(number);
+    out.put_u64(inherited);
+    [inode.mode, inode.nlink, inode.uid, inode.gid].iter().for_each(|value| out.put_u32(*value));
+    [inode.size, inode.rdev, inode.parent].iter().for_each(|value| out.put_u64(*value));
+    let (atime, ctime) = inode.times.unwrap_or((inode.mtime, inode.mtime));
+    for time in [inode.mtime, atime, ctime] {
+        out.put_u64(time.sec.cast_unsigned());
+        out.put_u32(time.nsec);
+    }
+    out.put_len(target.len());
+    out.extend(target);
+    put_set(out, xattrs);
+}
+
+/// Seals the changes that were appended to `payload` as the group of that `number`: the first of a
+/// journal is 1.
+#[must_use]
+pub fn seal_group(number: u64, payload: &[u8]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(payload.len() + 8);
+    all.put_u64(number);
+    all.extend(payload);
+    seal(Section::Group, &all, None).0
+}
+
+/// Reads the group of that `number`, which `bytes` begin with, and tells how long it is.
+///
+/// # Errors
+/// If it is cut short, damaged or malformed: the journal ends before it.
+pub fn open_group(number: u64, bytes: &[u8]) -> Result<(Vec<Change>, usize), FormatError> {
+    let fail = |problem: Problem| problem.of(Section::Group);
+    let length = || {
+        let stored = bytes.get(STORED_AT..)?.first_chunk::<8>()?;
+        let length = u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)?;
+        usize::try_from(length).ok().filter(|length| *length <= bytes.len())
+    };
+    let length = length().ok_or_else(|| fail(Problem::Truncated))?;
+    let payload = open(Section::Group, &bytes[..length])?;
+    let parse = || {
+        let mut cursor = Cursor::new(&payload);
+        if cursor.u64()? != number {
+            return Err(Problem::Malformed("a group of another number"));
+        }
+        let mut changes = Vec::new();
+        while !cursor.is_empty() {
+            changes.push(parse_change(&mut cursor)?);
+        }
+        Ok(changes)
+    };
+    parse().map(|changes| (changes, length)).map_err(fail)
+}
+
+fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
+    match cursor.u8()? {
+        NODE => parse_node(cursor),
+        ENTRY => {
+            let (folder, inode, kind) = (cursor.u64()?, cursor.u64()?, cursor.u8()?);
+            let length = usize::from(cursor.u8()?);
+            let name = cursor.take(length)?;
+            if !valid_name(name) {
+                return Err(Problem::Malformed("a name that cannot be one"));
+            }
+            let to = match (inode, Kind::of_code(kind.into())) {
+                (0, _) => None,
+                (inode, Some(kind)) => Some((inode, kind)),
+                _ => return Err(Problem::Malformed("kind of an entry")),
+            };
+            Ok(Change::Entry { folder, name: name.into(), to })
+        }
+        tag @ (DATA | ZEROS) => {
+            let (number, offset, length) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+            let at = if tag == DATA { Some(cursor.u64()?) } else { None };
+            let fits = |at: u64| at.checked_add(length).is_some_and(|end| end <= MAX_OFFSET);
+            if length == 0 || !fits(offset) || !at.is_none_or(fits) {
+                return Err(Problem::Malformed("range of a change"));
+            }
+            Ok(Change::Data { number, offset, length, at })
+        }
+        CUT => Ok(Change::Cut { number: cursor.u64()?, size: cursor.u64()? }),
+        _ => Err(Problem::Malformed("unknown change")),
+    }
+}
+
+fn parse_node(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
+    let (number, inherited) = (cursor.u64()?, cursor.u64()?);
+    let mut inode = Inode {
+        mode: cursor.u32()?,
+        nlink: cursor.u32()?,
+        uid: cursor.u32()?,
+        gid: cursor.u32()?,
+        size: cursor.u64()?,
+        rdev: cursor.u64()?,
+        parent: cursor.u64()?,
+        ..Inode::default()
+    };
+    inode.mtime = parse_time(cursor)?;
+    inode.times = Some((parse_time(cursor)?, parse_time(cursor)?));
+    if inode.mode != 0 && inode.kind().is_none() {
+        return Err(Problem::Malformed("kind of an inode"));
+    }
+    if number == 0 || inode.size > MAX_OFFSET || inherited > MAX_OFFSET {
+        return Err(Problem::Malformed("size of an inode"));
+    }
+    let length = cursor.count(1)?;
+    if length > MAX_TARGET {
+        return Err(Problem::Limit("length of a symlink target"));
+    }
+    let target = cursor.take(length)?.into();
+    let xattrs = parse_set(cursor, &mut MAX_PAGE_XATTRS.clone())?;
+    Ok(Change::Node { number, inherited, inode: Box::new(inode), target, xattrs })
+}
+
+fn parse_time(cursor: &mut Cursor<'_>) -> Result<Time, Problem> {
+    let (sec, nsec) = (cursor.u64()?.cast_signed(), cursor.u32()?);
+    match nsec < 1_000_000_000 {
+        true => Ok(Time { sec, nsec }),
+        false => Err(Problem::Malformed("nanoseconds of a time")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_round_trip_and_end_where_they_are_torn() {
+        let time = Time { sec: -5, nsec: 7 };
+        let inode = Inode {
+            mode: 0o120_777,
+            nlink: 1,
+            size: 3,
+            mtime: time,
+            times: Some((time, Time::default())),
+            ..Inode::default()
+        };
+        let changes = vec![
+            Change::Node {
+                number: 9,
+                inherited: 4,
+                inode: Box::new(inode),
+                target: (*b"abc").into(),
+                xattrs: vec![(b"user.a".to_vec(), vec![1])],
+            },
+            Change::Entry { folder: 1, name: (*b"x").into(), to: Some((9, Kind::Symlink)) },
+            Change::Entry { folder: 1, name: (*b"y").into(), to: None },
+            Change::Data { number: 9, offset: 5, length: 6, at: Some(7) },
+            Change::Data { number: 9, offset: 5, length: 6, at: None },
+            Change::Cut { number: 9, size: 3 },
+        ];
+        let mut payload = Vec::new();
+        changes.iter().for_each(|change| change.encode(&mut payload));
+        let mut bytes = seal_group(3, &payload);
+        let length = bytes.len();
+        assert!(open_group(3, &bytes[..length - 1]).is_err());
+        bytes.extend(b"more");
+        assert_eq!(open_group(3, &bytes).unwrap(), (changes, length));
+        assert!(open_group(2, &bytes).is_err());
+        bytes[70] ^= 1;
+        assert!(open_group(3, &bytes).is_err());
+    }
+}

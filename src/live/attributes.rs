@@ -1,0 +1,169 @@
+//! Modes, owners, times, sizes, and extended attributes.
+
+use super::acl::{ACCESS, Acl};
+use super::names::touch;
+use super::{LiveFs, now};
+use crate::format::{Kind, MAX_XATTR, MAX_XATTR_SET, Time, XattrSet};
+use crate::fs::{Attr, FsError};
+
+/// setxattr(2): fail if the attribute is there.
+const XATTR_CREATE: i32 = 1;
+/// setxattr(2): fail if it is not.
+const XATTR_REPLACE: i32 = 2;
+
+/// What is to change of an inode.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes {
+    /// Permission bits, with setuid, setgid and sticky.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Size of a file, in bytes.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<Time>,
+    /// Last change of the data.
+    pub mtime: Option<Time>,
+}
+
+impl LiveFs {
+    /// Changes what an inode says of itself; returns what it says then.
+    ///
+    /// # Errors
+    /// If there is no such inode, or it is no file that could have that size.
+    pub fn change(&self, ino: u64, changes: &Changes) -> Result<Attr, FsError> {
+        if changes.size.is_some_and(|size| size > i64::MAX.cast_unsigned()) {
+            return Err(FsError::TooLarge);
+        }
+        self.changed(|state| {
+            let at = now();
+            if let Some(size) = changes.size {
+                state.resize(ino, size, at)?;
+            }
+            let node = state.node_mut(ino)?;
+            let inode = &mut node.inode;
+            if let Some(mode) = changes.mode {
+                inode.mode = inode.mode & !0o7777 | mode & 0o7777;
+                if let Some((_, value)) = node.xattrs.iter_mut().find(|(name, _)| name == ACCESS)
+                    && let Some(mut acl) = Acl::decode(value)
+                {
+                    acl.chmod(mode);
+                    *value = acl.encode();
+                }
+            }
+            inode.uid = changes.uid.unwrap_or(inode.uid);
+            inode.gid = changes.gid.unwrap_or(inode.gid);
+            inode.mtime = changes.mtime.unwrap_or(inode.mtime);
+            touch(inode, at);
+            if let (Some(atime), Some(times)) = (changes.atime, &mut inode.times) {
+                times.0 = atime;
+            }
+            super::attr_of(ino, node)
+        })
+    }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// If there is no such inode, or its page is damaged.
+    pub fn xattr(&self, ino: u64, name: &[u8]) -> Result<Option<Vec<u8>>, FsError> {
+        self.state.read().inode(ino, |_, _, xattrs| {
+            let found = xattrs.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone())
+        })
+    }
+
+    /// All extended attributes, in the order of their names.
+    ///
+    /// # Errors
+    /// If there is no such inode, or its page is damaged.
+    pub fn xattrs(&self, ino: u64) -> Result<XattrSet, FsError> {
+        self.state.read().inode(ino, |_, _, xattrs| xattrs.clone())
+    }
+
+    /// Sets an extended attribute; `flags` are those of setxattr(2).
+    ///
+    /// # Errors
+    /// If it is there or not against the flags, or too large.
+    pub fn set_xattr(
+        &self,
+        ino: u64,
+        name: &[u8],
+        value: &[u8],
+        flags: i32,
+    ) -> Result<(), FsError> {
+        super::check_name(name)?;
+        self.room(value.len() as u64)?;
+        self.changed(|state| {
+            let there = state.inode(ino, |_, _, xattrs| {
+                let all: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+                (xattrs.iter().any(|(known, _)| known == name), all)
+            })?;
+            let (there, all) = there;
+            if there && flags & XATTR_CREATE != 0 {
+                return Err(FsError::Exists);
+            }
+            if !there && flags & XATTR_REPLACE != 0 {
+                return Err(FsError::NoAttribute);
+            }
+            if value.len() > MAX_XATTR || all + name.len() + value.len() > MAX_XATTR_SET {
+                return Err(FsError::NoSpace);
+            }
+            let node = state.node_mut(ino)?;
+            touch(&mut node.inode, now());
+            if name == ACCESS {
+                // The mode says the same, as far as it can.
+                let mut acl = Acl::decode(value).ok_or(FsError::Invalid)?;
+                node.inode.mode = node.inode.mode & !0o777 | acl.mode();
+                if acl.is_plain() {
+                    node.xattrs.retain(|(known, _)| known != name);
+                    return Ok(());
+                }
+            }
+            match node.xattrs.binary_search_by(|(known, _)| known.as_slice().cmp(name)) {
+                Ok(at) => node.xattrs[at].1 = value.to_vec(),
+                Err(at) => node.xattrs.insert(at, (name.to_vec(), value.to_vec())),
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes an extended attribute away.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<(), FsError> {
+        self.changed(|state| {
+            let has = |xattrs: &XattrSet| xattrs.iter().any(|(known, _)| known == name);
+            if !state.inode(ino, |_, _, xattrs| has(xattrs))? {
+                return Err(FsError::NoAttribute);
+            }
+            let node = state.node_mut(ino)?;
+            node.xattrs.retain(|(known, _)| known != name);
+            touch(&mut node.inode, now());
+            Ok(())
+        })
+    }
+}
+
+impl super::state::State {
+    /// Gives a file another size: what is cut off is gone, what is added is zeros.
+    pub(super) fn resize(&mut self, ino: u64, size: u64, at: Time) -> Result<(), FsError> {
+        let node = self.node_mut(ino)?;
+        match node.inode.kind() {
+            Some(Kind::File) => {}
+            Some(Kind::Folder) => return Err(FsError::IsFolder),
+            _ => return Err(FsError::Invalid),
+        }
+        let shorter = size < node.inode.size;
+        node.inode.size = size;
+        node.inode.mtime = at;
+        node.inherited = node.inherited.min(size);
+        if shorter {
+            self.active.cut(ino, size);
+        }
+        Ok(())
+    }
+}

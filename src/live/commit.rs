@@ -1,0 +1,469 @@
+//! From a layer to a root.
+//!
+//! Order of writes: the layer is sealed, and a new one begun (journal and spool, synced). Then, as
+//! for any commit, packs, index, tree, root, each synced before the next. Publishing the root is the
+//! commit. After that the journal of the sealed layer is removed, the folder synced, and its spool
+//! removed. A crash before the root leaves both layers; one after it leaves a journal whose changes
+//! the root has: it says what is so, not what was done, so it can be applied once more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::extents::{Part, parts};
+use super::layer::{Layer, Node};
+use super::state::{Below, Span};
+use super::{LiveFs, data};
+use crate::format::{Extent, Id, Inode, Kind};
+use crate::fs::{ArchiveFs, FsError, Owner};
+use crate::ingest::{
+    self, Catalog, CreateError, CreateOptions, End, Feeder, File, Following, Gone, Item, Known,
+    Packed, Planted, Stretch, follow,
+};
+use crate::monitor::Quiet;
+use crate::storage::{Storage, StorageError, Undo};
+use crate::store::{OpenOptions, Store};
+use crate::tree::{ROOT, Row, TreeEdit};
+
+/// Level that tree pages are compressed at: a commit writes few, and often.
+const TREE_LEVEL: i32 = 12;
+/// Files are read in bites of so many bytes.
+const BITE: u64 = 1 << 20;
+/// A job has at most so many cuts, or about so many bytes.
+const JOB: (usize, u64) = (256, 4 << 20);
+
+/// Why a commit failed. Nothing is lost: all that it was to commit stays in journal and spool.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something could not be written or read.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// Data that was to be committed could not be read.
+    #[error("{0}")]
+    Data(#[from] FsError),
+    /// The new root cannot be opened.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+}
+
+impl From<StorageError> for CommitError {
+    fn from(error: StorageError) -> Self {
+        Self::Create(error.into())
+    }
+}
+
+/// What commits keep for one another.
+#[derive(Debug, Default)]
+pub struct Committer {
+    /// The blocks that the archive has, and the origins of its tree.
+    known: Option<(Known, Vec<Id>)>,
+}
+
+/// Bytes of a file that are cut anew.
+struct CutJob {
+    ino: u64,
+    from: u64,
+    to: u64,
+}
+
+/// A changed file: its parts, and what became of those that are cut.
+struct Changed {
+    ino: u64,
+    parts: Vec<Part>,
+}
+
+impl LiveFs {
+    /// Makes all changes so far a new root, and returns its number; `None` if there were none.
+    ///
+    /// # Errors
+    /// If it cannot be written. Then the changes stay where they are, and the next commit takes
+    /// them along.
+    pub fn commit(&self) -> Result<Option<u64>, CommitError> {
+        let mut committer = self.committer.lock();
+        let mut number = None;
+        // What an earlier attempt, or a crash, left.
+        while self.state.read().below.layers.last().is_some() {
+            number = self.commit_oldest(&mut committer)?.or(number);
+        }
+        if self.seal()? {
+            number = self.commit_oldest(&mut committer)?.or(number);
+        }
+        Ok(number)
+    }
+
+    /// Seals the active layer and begins a new one; false if nothing has changed.
+    fn seal(&self) -> Result<bool, StorageError> {
+        let (next, root) = {
+            let state = self.state.read();
+            if state.active.is_empty() {
+                return Ok(false);
+            }
+            (state.active.number + 1, state.below.base.store().root().1.number)
+        };
+        let fresh = Layer::create(&self.live, next, root)?;
+        let _gate = self.gate.write();
+        let mut state = self.state.write();
+        state.active.hand_over();
+        let sealed = Arc::new(std::mem::replace(&mut state.active, fresh));
+        state.below.layers.insert(0, sealed);
+        Ok(true)
+    }
+
+    /// Commits the oldest sealed layer.
+    fn commit_oldest(&self, committer: &mut Committer) -> Result<Option<u64>, CommitError> {
+        let Below { layers, base } = self.state.read().below.clone();
+        let Some(layer) = layers.last() else { return Ok(None) };
+        let below = Below { layers: vec![Arc::clone(layer)], base };
+        // Before anything rests on it: what is to be committed is on the disk.
+        layer.log.sync(&layer.spool)?;
+        let committed = self.write_root(&below, committer);
+        if committed.is_err() {
+            // It may know blocks that were taken back.
+            committer.known = None;
+        }
+        let number = committed?;
+        let base = match number {
+            None => Arc::clone(&below.base),
+            Some(_) => {
+                let options = OpenOptions { working_set: self.options.working_set };
+                let store = Store::open(Arc::clone(&self.storage), options)?;
+                Arc::new(ArchiveFs::new(Arc::new(store), Owner::default()))
+            }
+        };
+        self.settle(layer, base);
+        if let Err(error) = layer.remove(&self.live) {
+            log::warn!("{}: journal {}: {error}", self.live.display(), layer.number);
+        }
+        self.signals.committed();
+        Ok(number)
+    }
+
+    /// Puts `base` below, which has all that `layer` has.
+    fn settle(&self, layer: &Arc<Layer>, base: Arc<ArchiveFs>) {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        let old = Arc::clone(&state.below.base);
+        for (ino, node) in &layer.nodes {
+            if !node.is_there() || node.inode.nlink > 0 {
+                continue;
+            }
+            if self.is_known(*ino) {
+                let below = Below { layers: Vec::new(), base: Arc::clone(&old) };
+                let orphan = state.orphans.entry(*ino).or_insert(below);
+                orphan.layers.insert(0, Arc::clone(layer));
+            } else {
+                state.orphans.remove(ino);
+            }
+        }
+        state.below.layers.pop();
+        state.below.base = base;
+    }
+
+    /// Writes all of the commit of the only layer of `below`; returns the number of the root, or
+    /// `None` if nothing came of the changes.
+    fn write_root(
+        &self,
+        below: &Below,
+        committer: &mut Committer,
+    ) -> Result<Option<u64>, CommitError> {
+        let Below { layers, base } = below;
+        let (Some(layer), store) = (layers.first(), base.store()) else { return Ok(None) };
+        let mut changed = Vec::new();
+        for (ino, node) in sorted(&layer.nodes) {
+            if let Some(parts) = changed_parts(below, ino, node)? {
+                changed.push(Changed { ino, parts });
+            }
+        }
+        let options = self.create_options(store);
+        let known = committer.known.take();
+        let (known, origins) = known.unwrap_or_else(|| Known::of(store, &Quiet::default()));
+        let undo = Undo::new(&*self.storage);
+        let (packed, data) = pack(below, layer, changed, known, &undo, &options)?;
+        let Packed { index, origin, known, savings, .. } = packed;
+        let origins: Vec<Id> = origins.into_iter().chain(origin).collect();
+        let slot = u32::try_from(origins.len() + 1).unwrap_or(u32::MAX);
+        let planted = plant(layer, base, data, origins.clone(), &options)?;
+        let Some(mut planted) = planted else { return Ok(None) };
+        planted.totals.unique = savings.unique;
+        let created = super::now().sec;
+        let following = Following { store: Some(store), planted, index, created };
+        let prepared = follow(following, &undo)?;
+        if let Err(error) = prepared.publish(&*self.storage) {
+            // It may be there nevertheless: then nothing that it names may go.
+            if !prepared.is_absent(&*self.storage) {
+                let _ = undo.keep();
+            }
+            return Err(error.into());
+        }
+        let _ = undo.keep();
+        let mut known = known;
+        known.go_on(slot);
+        committer.known = Some((known, origins));
+        Ok(Some(prepared.root.number))
+    }
+
+    /// How data is packed: as the store says, and as whoever mounted it wants it.
+    fn create_options(&self, store: &Store) -> CreateOptions {
+        let config = store.config();
+        CreateOptions {
+            cutting: config.cutting,
+            hash: config.hash,
+            hash_len: config.hash_len,
+            level: self.options.level,
+            ..CreateOptions::default()
+        }
+    }
+}
+
+/// The inodes of a layer in the order of their numbers.
+fn sorted(nodes: &HashMap<u64, Node>) -> Vec<(u64, &Node)> {
+    let mut nodes: Vec<(u64, &Node)> = nodes.iter().map(|(ino, node)| (*ino, node)).collect();
+    nodes.sort_unstable_by_key(|(ino, _)| *ino);
+    nodes
+}
+
+/// The parts of a file whose data has changed; `None` if it has not, or nobody will see it.
+fn changed_parts(below: &Below, ino: u64, node: &Node) -> Result<Option<Vec<Part>>, CommitError> {
+    if !node.is_file() || node.inode.nlink == 0 {
+        return Ok(None);
+    }
+    let old = below.base.row(ino)?.map(|(inode, ..)| inode.size);
+    let same = node.pieces.is_empty() && old == Some(node.inode.size);
+    if same && node.inherited == node.inode.size {
+        return Ok(None);
+    }
+    let mut spans = Vec::new();
+    below.spans(ino, 0, node.inode.size, &mut spans);
+    Ok(Some(parts(&below.base, ino, &spans)?))
+}
+
+/// Packs what is cut of the changed files; returns what came of it, and where all their data lies.
+fn pack(
+    below: &Below,
+    layer: &Layer,
+    changed: Vec<Changed>,
+    known: Known,
+    storage: &dyn Storage,
+    options: &CreateOptions,
+) -> Result<(Packed, HashMap<u64, Vec<Stretch>>), CommitError> {
+    let order = order(layer, &changed);
+    let cuts = |changed: &Changed| {
+        let ino = changed.ino;
+        let cut = move |part: &Part| match *part {
+            Part::Cut { from, to } => Some(CutJob { ino, from, to }),
+            Part::Kept(_) => None,
+        };
+        changed.parts.iter().filter_map(cut).collect::<Vec<_>>()
+    };
+    let cuts: Vec<CutJob> = order.iter().flat_map(|at| cuts(&changed[*at])).collect();
+    let failure = Mutex::new(None);
+    let work = |cuts: &[CutJob], feeder: &mut Feeder| {
+        cuts.iter().try_for_each(|cut| {
+            read(below, cut, feeder).or_else(|error| match error {
+                Reading::Gone => Err(Gone),
+                Reading::Failed(error) => {
+                    *failure.lock() = Some(error);
+                    Err(Gone)
+                }
+            })
+        })
+    };
+    let packing = options.packing(false);
+    let packed = ingest::pack(jobs(&cuts), work, known, &packing, storage, &Quiet::default());
+    if let Some(error) = failure.into_inner() {
+        return Err(error.into());
+    }
+    let mut packed = packed?;
+    let mut outcomes = std::mem::take(&mut packed.outcomes).into_iter();
+    let mut data = HashMap::new();
+    for at in order {
+        let mut stretches = Vec::new();
+        for part in &changed[at].parts {
+            match part {
+                Part::Kept(stretch) => stretches.push(*stretch),
+                Part::Cut { .. } => {
+                    let outcome = outcomes.next().ok_or(CreateError::Thread)?;
+                    stretches.extend(outcome.stretches);
+                }
+            }
+        }
+        data.insert(changed[at].ino, stretches);
+    }
+    Ok((packed, data))
+}
+
+/// Cuts, a few at a time.
+fn jobs(cuts: &[CutJob]) -> impl Iterator<Item = &[CutJob]> {
+    let mut rest = cuts;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |cut: &&CutJob| {
+            let fits = bytes < JOB.1;
+            bytes += cut.to - cut.from;
+            fits
+        };
+        let count = rest.iter().take(JOB.0).take_while(fits).count();
+        let (job, left) = rest.split_at(count);
+        rest = left;
+        (count > 0).then_some(job)
+    })
+}
+
+/// Why data could not be handed over.
+enum Reading {
+    Gone,
+    Failed(FsError),
+}
+
+impl From<Gone> for Reading {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// Reads what is to be cut, and cuts it.
+fn read(below: &Below, cut: &CutJob, feeder: &mut Feeder) -> Result<(), Reading> {
+    let mut at = cut.from;
+    let mut spans: Vec<Span> = Vec::new();
+    while at < cut.to {
+        let end = cut.to.min(at + BITE);
+        spans.clear();
+        below.spans(cut.ino, at, end, &mut spans);
+        for span in &spans {
+            let read = data::read_span(&below.base, cut.ino, span, feeder.buffer());
+            read.map_err(Reading::Failed)?;
+        }
+        at = end;
+        feeder.cut(at == cut.to)?;
+    }
+    Ok(feeder.tell(Item::End(End { file: 0, digest: None, trouble: None }))?)
+}
+
+/// The order in which changed files are packed: that of [`ingest::order`], as far as names are
+/// known here; those of which only the data has changed come last, by their numbers.
+fn order(layer: &Layer, changed: &[Changed]) -> Vec<usize> {
+    let mut names: HashMap<u64, (u64, &[u8])> = HashMap::new();
+    for (folder, entries) in &layer.names {
+        for (name, found) in entries.iter().filter_map(|(name, to)| Some((name, (*to)?))) {
+            // Of several names the first, so that the order depends on nothing else.
+            let first = names.entry(found.inode).or_insert((*folder, name));
+            *first = (*first).min((*folder, name));
+        }
+    }
+    let mut catalog = Catalog::default();
+    catalog.files.push(File::implied());
+    let mut folders = HashMap::from([(ROOT, 0)]);
+    let (mut by_file, mut nameless) = (HashMap::new(), Vec::new());
+    for (at, Changed { ino, .. }) in changed.iter().enumerate() {
+        let Some((folder, name)) = names.get(ino) else {
+            nameless.push(at);
+            continue;
+        };
+        let folder = folder_of(*folder, &names, &mut folders, &mut catalog);
+        let node = layer.nodes.get(ino).map_or(0, |node| node.inode.size);
+        let file = File { mode: Kind::File.mode(), size: node, ..File::default() };
+        by_file.insert(catalog.add(folder, (*name).into(), file), at);
+    }
+    let (ordered, _) = ingest::order(&catalog, None);
+    ordered.iter().filter_map(|file| by_file.get(file).copied()).chain(nameless).collect()
+}
+
+/// The place of a folder in the catalog; the folders around it are added as far as they are known.
+fn folder_of<'a>(
+    ino: u64,
+    names: &HashMap<u64, (u64, &'a [u8])>,
+    folders: &mut HashMap<u64, u32>,
+    catalog: &mut Catalog,
+) -> u32 {
+    let mut path = Vec::new();
+    let mut at = ino;
+    while !folders.contains_key(&at) {
+        let known = names.get(&at).filter(|_| path.len() < 4096);
+        path.push((at, known.map(|(_, name)| *name)));
+        at = known.map_or(ROOT, |(around, _)| *around);
+    }
+    let mut around = folders.get(&at).copied().unwrap_or(0);
+    for (ino, name) in path.into_iter().rev() {
+        let name = name.map_or_else(|| format!("{ino:020}").into_bytes(), <[u8]>::to_vec);
+        around = catalog.add(around, name.into(), File::implied());
+        folders.insert(ino, around);
+    }
+    around
+}
+
+/// Writes the tree that has the changes of a layer; `None` if it would be the one that there is.
+fn plant(
+    layer: &Layer,
+    base: &ArchiveFs,
+    mut data: HashMap<u64, Vec<Stretch>>,
+    origins: Vec<Id>,
+    options: &CreateOptions,
+) -> Result<Option<Planted>, CommitError> {
+    let (tree, mut totals) = (base.store().tree(), base.store().root().1.totals);
+    let mut edit = TreeEdit::new(tree);
+    let mut new = Vec::new();
+    for (ino, node) in sorted(&layer.nodes) {
+        let stretches = data.remove(&ino);
+        let kept = node.is_there() && node.inode.nlink > 0;
+        let old = tree.row(ino)?;
+        old.iter().for_each(|(old, ..)| totals.uncount(old));
+        if !kept {
+            old.iter().for_each(|_| edit.remove_inode(ino));
+            continue;
+        }
+        totals.count(&node.inode);
+        let row = row(node, stretches.as_deref());
+        match old {
+            None => new.push((ino, row, stretches.unwrap_or_default())),
+            Some(old) => {
+                if let Some(stretches) = stretches {
+                    edit.set_extents(ino, ingest::extents(ino, &stretches).collect());
+                    edit.set_inode(ino, row);
+                } else if row != old {
+                    edit.set_inode(ino, row);
+                }
+            }
+        }
+    }
+    for (folder, names) in &layer.names {
+        let there = tree.row(*folder)?.is_some();
+        for (name, to) in names {
+            let old = if there { tree.lookup(*folder, name)? } else { None };
+            totals.entries = totals.entries.saturating_add(u64::from(to.is_some()));
+            totals.entries = totals.entries.saturating_sub(u64::from(old.is_some()));
+            if there && old != *to {
+                edit.set_entry(*folder, name, *to);
+            }
+        }
+    }
+    if edit.is_empty() && new.is_empty() {
+        return Ok(None);
+    }
+    let mut writer = edit.writer(TREE_LEVEL)?;
+    for (ino, (inode, target, xattrs), stretches) in new {
+        if ino < writer.next_inode() {
+            let path = base.path_of(ino);
+            return Err(CreateError::Inconsistent(crate::monitor::show(&path)).into());
+        }
+        writer.go_to(ino);
+        writer.inode(inode, &target, &xattrs);
+        ingest::extents(ino, &stretches).for_each(|extent: Extent| writer.extent(extent));
+        for (name, to) in layer.names.get(&ino).into_iter().flatten() {
+            to.iter().for_each(|to| writer.entry(ino, name, to.inode, to.kind));
+        }
+    }
+    let (bytes, object) = writer.finish(origins, options.threads);
+    Ok(Some(Planted { bytes, object, totals }))
+}
+
+/// All that the inode of a file has in a tree.
+fn row(node: &Node, stretches: Option<&[Stretch]>) -> Row {
+    let holes = |stretches: &[Stretch]| {
+        let holes = stretches.iter().filter(|stretch| stretch.count == 0);
+        holes.map(|hole| hole.bytes).sum()
+    };
+    let holes = stretches.map_or(node.inode.holes, holes);
+    let inode = Inode { holes, xattrs: 0, target_at: 0, ..node.inode.clone() };
+    (inode, node.target.clone(), node.xattrs.clone())
+}

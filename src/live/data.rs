@@ -1,0 +1,231 @@
+//! File data: read, write, punch, seek.
+
+use std::sync::Arc;
+
+use rustix::fs::{StatVfs, statvfs};
+
+use super::names::touch;
+use super::pieces::Piece;
+use super::state::{Source, Span, State};
+use super::{LiveFs, now};
+use crate::format::Kind;
+use crate::fs::{ArchiveFs, Data, FsError, Seek};
+use crate::storage::StorageError;
+
+/// Longest piece that is read in one go, in bytes.
+const CHUNK: u64 = 1 << 20;
+
+/// A write to the spool: from that place on in the data, so many bytes, to there.
+struct Put {
+    from: usize,
+    length: usize,
+    at: u64,
+}
+
+impl LiveFs {
+    /// Up to `length` bytes of a file from `offset` on; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// If it is not a regular file, or what holds any of these bytes is damaged.
+    pub fn read(&self, ino: u64, offset: u64, length: u32) -> Result<Data, FsError> {
+        let state = self.state.read();
+        let under = state.under(ino);
+        let changed = state.active.nodes.contains_key(&ino)
+            || under.layers.iter().any(|layer| layer.nodes.contains_key(&ino));
+        if !changed {
+            let base = Arc::clone(&under.base);
+            drop(state);
+            return base.read(ino, offset, length);
+        }
+        let size = size_of(&state, ino)?;
+        let end = size.min(offset.saturating_add(length.into()));
+        if offset >= end {
+            return Ok(Data::from(Vec::new()));
+        }
+        let spans = state.spans(ino, offset, end);
+        let base = Arc::clone(&under.base);
+        drop(state);
+        if let [Span { source: Source::Base, .. }] = spans.as_slice() {
+            return base.read(ino, offset, u32::try_from(end - offset).unwrap_or(length));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(end - offset).unwrap_or(0));
+        for span in &spans {
+            read_span(&base, ino, span, &mut bytes)?;
+        }
+        Ok(Data::from(bytes))
+    }
+
+    /// Writes to a file; returns how many bytes were written: all of them.
+    ///
+    /// What was written before and is not packed yet is overwritten where it is; the rest goes to
+    /// the end of the spool. What it is then part of, is in the state after it is there.
+    ///
+    /// # Errors
+    /// If there is no space left, or it would be too long.
+    pub fn write(&self, ino: u64, offset: u64, data: &[u8]) -> Result<u32, FsError> {
+        let length = data.len() as u64;
+        let end = offset.checked_add(length).filter(|end| *end <= i64::MAX.cast_unsigned());
+        let end = end.ok_or(FsError::TooLarge)?;
+        self.room(length)?;
+        let gate = self.gate.read();
+        let (spool, puts, fresh) = {
+            let mut state = self.state.write();
+            let node = state.node_mut(ino)?;
+            if !node.is_file() {
+                return Err(FsError::NotFile);
+            }
+            let (mut puts, mut fresh) = (Vec::new(), Vec::new());
+            let spool = Arc::clone(&state.active.spool);
+            let Some(node) = state.active.nodes.get(&ino) else { return Err(FsError::NoEntry) };
+            node.pieces.walk(offset, end, |from, to, piece| {
+                let length = to - from;
+                let at = piece.and_then(|piece| piece.at);
+                let at = at.unwrap_or_else(|| {
+                    let at = spool.allocate(length);
+                    fresh.push((from, Piece { length, at: Some(at) }));
+                    at
+                });
+                let within = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+                puts.push(Put { from: within(from - offset), length: within(length), at });
+            });
+            (spool, puts, fresh)
+        };
+        for put in &puts {
+            let bytes = &data[put.from..put.from + put.length];
+            spool.write(put.at, bytes).map_err(|error| StorageError::io("spool", error))?;
+        }
+        self.changed(|state| {
+            for (from, piece) in fresh {
+                state.active.set_data(ino, from, piece);
+            }
+            let at = now();
+            let inode = &mut state.node_mut(ino)?.inode;
+            inode.size = inode.size.max(end);
+            inode.mtime = at;
+            touch(inode, at);
+            Ok(())
+        })?;
+        drop(gate);
+        Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Makes `offset..offset + length` of a file zeros that take no space, as far as it reaches.
+    ///
+    /// # Errors
+    /// If it is not a regular file.
+    pub fn punch(&self, ino: u64, offset: u64, length: u64) -> Result<(), FsError> {
+        self.changed(|state| {
+            let size = size_of(state, ino)?;
+            let end = offset.saturating_add(length).min(size);
+            let at = now();
+            let node = state.node_mut(ino)?;
+            node.inode.mtime = at;
+            touch(&mut node.inode, at);
+            if offset < end {
+                state.active.set_data(ino, offset, Piece { length: end - offset, at: None });
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes a file at least so long.
+    ///
+    /// # Errors
+    /// If it is not a regular file, or there is no space for what is added.
+    pub fn extend(&self, ino: u64, offset: u64, length: u64) -> Result<(), FsError> {
+        let end = offset.checked_add(length).filter(|end| *end <= i64::MAX.cast_unsigned());
+        let end = end.ok_or(FsError::TooLarge)?;
+        self.room(length)?;
+        self.changed(|state| {
+            let size = size_of(state, ino)?;
+            state.resize(ino, size.max(end), now())?;
+            touch(&mut state.node_mut(ino)?.inode, now());
+            Ok(())
+        })
+    }
+
+    /// The offset of the next data or hole at or after `offset`.
+    ///
+    /// # Errors
+    /// [`FsError::NoData`] if there is none up to the end; if it is not a regular file, or a page
+    /// is damaged.
+    pub fn seek(&self, ino: u64, offset: u64, whence: Seek) -> Result<u64, FsError> {
+        let state = self.state.read();
+        let size = size_of(&state, ino)?;
+        if offset >= size {
+            return Err(FsError::NoData);
+        }
+        let spans = state.spans(ino, offset, size);
+        let base = Arc::clone(&state.under(ino).base);
+        drop(state);
+        for Span { from, to, source } in spans {
+            let found = match (source, whence) {
+                (Source::Hole, Seek::Hole) | (Source::Spool(..), Seek::Data) => Some(from),
+                (Source::Hole | Source::Spool(..), _) => None,
+                (Source::Base, _) => match base.seek(ino, from, whence) {
+                    Ok(found) => Some(found).filter(|found| *found < to),
+                    Err(FsError::NoData) => None,
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        match whence {
+            Seek::Hole => Ok(size),
+            Seek::Data => Err(FsError::NoData),
+        }
+    }
+
+    /// What the system says of the disk of the store, and how many inodes there are.
+    ///
+    /// # Errors
+    /// If it says nothing.
+    pub fn disk(&self) -> Result<(StatVfs, u64), FsError> {
+        let disk = statvfs(&self.live);
+        let disk = disk.map_err(|error| StorageError::io("statfs", error.into()))?;
+        Ok((disk, self.state.read().next.saturating_sub(crate::tree::ROOT)))
+    }
+}
+
+/// The size of a regular file.
+fn size_of(state: &State, ino: u64) -> Result<u64, FsError> {
+    let (kind, size) = state.inode(ino, |inode, _, _| (inode.kind(), inode.size))?;
+    match kind {
+        Some(Kind::File) => Ok(size),
+        Some(Kind::Folder) => Err(FsError::IsFolder),
+        _ => Err(FsError::NotFile),
+    }
+}
+
+/// Appends the bytes of a span of a file.
+pub fn read_span(
+    base: &ArchiveFs,
+    ino: u64,
+    span: &Span,
+    bytes: &mut Vec<u8>,
+) -> Result<(), FsError> {
+    let length = usize::try_from(span.to - span.from).map_err(|_| FsError::TooLarge)?;
+    let start = bytes.len();
+    match &span.source {
+        Source::Hole => bytes.resize(start + length, 0),
+        Source::Spool(spool, at) => {
+            bytes.resize(start + length, 0);
+            spool.read(*at, &mut bytes[start..])?;
+        }
+        Source::Base => {
+            let mut at = span.from;
+            while at < span.to {
+                let want = u32::try_from((span.to - at).min(CHUNK)).unwrap_or(0);
+                let data = base.read(ino, at, want)?;
+                if data.is_empty() {
+                    return Err(FsError::NoData);
+                }
+                bytes.extend_from_slice(&data);
+                at += data.len() as u64;
+            }
+        }
+    }
+    Ok(())
+}

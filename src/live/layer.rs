@@ -1,0 +1,255 @@
+//! The changes since a root, or since the layer below: what a journal comes to.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::log::Log;
+use super::pieces::{Piece, Pieces};
+use super::spool::Spool;
+use crate::format::{Change, Inode, JournalHead, Kind, XattrSet, put_node};
+use crate::storage::{ErrorKind, StorageError};
+use crate::tree::Found;
+
+/// What a change takes in a journal at most, about, in bytes; targets and attributes apart.
+const NODE_BYTES: usize = 160;
+
+/// An inode that was made or changed.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// All that it has; with mode 0 it is gone.
+    pub inode: Inode,
+    /// The target of a symlink.
+    pub target: Box<[u8]>,
+    /// Extended attributes.
+    pub xattrs: XattrSet,
+    /// Bytes before this are those of the layer below, where there is no piece; after it, zeros.
+    pub inherited: u64,
+    /// What was written.
+    pub pieces: Pieces,
+}
+
+impl Node {
+    /// Whether there is such an inode.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.inode.mode != 0
+    }
+
+    /// Whether it is a regular file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.inode.kind() == Some(Kind::File)
+    }
+}
+
+/// The names in a folder that were made or changed; `None`: there is none of that name any more.
+pub type Names = BTreeMap<Box<[u8]>, Option<Found>>;
+
+/// All changes since the layer below.
+#[derive(Debug)]
+pub struct Layer {
+    /// Its number: that of its journal and spool.
+    pub number: u64,
+    /// The inodes.
+    pub nodes: HashMap<u64, Node>,
+    /// The names, by folder.
+    pub names: HashMap<u64, Names>,
+    /// Where the written data is.
+    pub spool: Arc<Spool>,
+    /// Where it is written down.
+    pub log: Arc<Log>,
+    /// Changes that are not in the journal yet, but for those of `dirty` inodes.
+    pending: Vec<u8>,
+    dirty: HashSet<u64>,
+    /// Ranges of the spool that nobody needs once that is in the journal.
+    dropped: Vec<(u64, u64)>,
+}
+
+impl Layer {
+    /// Begins an empty layer of that number in the folder `live`; `root` is the newest root.
+    ///
+    /// # Errors
+    /// If its journal or spool cannot be made.
+    pub fn create(live: &Path, number: u64, root: u64) -> Result<Self, StorageError> {
+        // Of one that was never begun, say.
+        let _ = std::fs::remove_file(spool_path(live, number));
+        let spool = Spool::create(&spool_path(live, number))?;
+        let log = Log::create(&journal_path(live, number), JournalHead { number, root })?;
+        Ok(Self::new(number, spool, log))
+    }
+
+    fn new(number: u64, spool: Spool, log: Log) -> Self {
+        let (nodes, names, pending, dirty, dropped) = Default::default();
+        let (spool, log) = (Arc::new(spool), Arc::new(log));
+        Self { number, nodes, names, spool, log, pending, dirty, dropped }
+    }
+
+    /// Opens the layer of that number that was left behind in the folder `live`, and tells which
+    /// root was the newest when it was begun; `None` if it never was.
+    ///
+    /// # Errors
+    /// If its journal or spool is damaged or cannot be read.
+    pub fn open(live: &Path, number: u64) -> Result<Option<(Self, u64)>, StorageError> {
+        let mut changes = Vec::new();
+        let journal = journal_path(live, number);
+        let opened = Log::open(&journal, |change| changes.push(change))?;
+        let Some((log, head)) = opened else { return Ok(None) };
+        let path = spool_path(live, number);
+        let spool = Spool::open(&path)?;
+        let length = spool.length();
+        let mut layer = Self::new(number, spool, log);
+        for change in changes {
+            if let Change::Data { at: Some(at), length: bytes, .. } = change
+                && at + bytes > length
+            {
+                return Err(ErrorKind::Short(at + bytes).of(&path.display().to_string()));
+            }
+            layer.apply(change);
+        }
+        Ok(Some((layer, head.root)))
+    }
+
+    /// Removes its files: what it has is in the archive now.
+    ///
+    /// # Errors
+    /// If they cannot be removed.
+    pub fn remove(&self, live: &Path) -> std::io::Result<()> {
+        // The journal first: without its spool it could not be applied.
+        std::fs::remove_file(journal_path(live, self.number))?;
+        std::fs::File::open(live)?.sync_all()?;
+        std::fs::remove_file(spool_path(live, self.number))
+    }
+
+    /// Whether nothing was changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.names.is_empty()
+    }
+
+    /// What a name names, if the layer says so.
+    #[must_use]
+    pub fn entry(&self, folder: u64, name: &[u8]) -> Option<Option<Found>> {
+        self.names.get(&folder)?.get(name).copied()
+    }
+
+    /// Makes a name name that, or nothing.
+    pub fn set_entry(&mut self, folder: u64, name: &[u8], to: Option<Found>) {
+        let change = Change::Entry {
+            folder,
+            name: name.into(),
+            to: to.map(|found| (found.inode, found.kind)),
+        };
+        change.encode(&mut self.pending);
+        self.apply(change);
+    }
+
+    /// An inode that is about to be changed, if the layer has it.
+    pub fn node_mut(&mut self, number: u64) -> Option<&mut Node> {
+        let node = self.nodes.get_mut(&number)?;
+        self.dirty.insert(number);
+        Some(node)
+    }
+
+    /// An inode is there no more: nobody can come to it.
+    pub fn take_away(&mut self, number: u64) {
+        self.drop_data(number, 0, u64::MAX);
+        self.set_node(number, Node::default());
+    }
+
+    /// Takes an inode up from the layer below, or a new one.
+    pub fn set_node(&mut self, number: u64, node: Node) {
+        self.dirty.insert(number);
+        self.nodes.insert(number, node);
+    }
+
+    /// A range of a file that the layer has is from now on that of the spool, or zeros.
+    pub fn set_data(&mut self, number: u64, offset: u64, piece: Piece) {
+        if piece.length == 0 {
+            return;
+        }
+        let Piece { length, at } = piece;
+        self.drop_data(number, offset, offset.saturating_add(length));
+        let change = Change::Data { number, offset, length, at };
+        change.encode(&mut self.pending);
+        self.apply(change);
+    }
+
+    /// Forgets what was written to a file that the layer has from `size` on.
+    pub fn cut(&mut self, number: u64, size: u64) {
+        self.drop_data(number, size, u64::MAX);
+        let change = Change::Cut { number, size };
+        change.encode(&mut self.pending);
+        self.apply(change);
+    }
+
+    /// What the spool has of `from..to` of a file is not needed any more.
+    fn drop_data(&mut self, number: u64, from: u64, to: u64) {
+        let Some(node) = self.nodes.get(&number) else { return };
+        node.pieces.walk(from, to, |_, _, piece| {
+            if let Some(Piece { length, at: Some(at) }) = piece {
+                self.dropped.push((at, length));
+            }
+        });
+    }
+
+    /// Bytes that its changes come to which are not in the journal yet, about.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len() + self.dirty.len() * NODE_BYTES
+    }
+
+    /// Hands all changes to the journal, to be written with its next sync.
+    pub fn hand_over(&mut self) {
+        let mut changes = std::mem::take(&mut self.pending);
+        for number in self.dirty.drain() {
+            match self.nodes.get(&number) {
+                Some(Node { inode, target, xattrs, inherited, .. }) => {
+                    put_node(&mut changes, number, *inherited, inode, target, xattrs);
+                }
+                None => put_node(&mut changes, number, 0, &Inode::default(), b"", &Vec::new()),
+            }
+        }
+        self.log.push(&changes, &mut self.dropped);
+        changes.clear();
+        changes.shrink_to(1 << 20);
+        self.pending = changes;
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Node { number, inherited, inode, target, xattrs } => {
+                let node = self.nodes.entry(number).or_default();
+                let inode = *inode;
+                if inode.mode == 0 {
+                    node.pieces = Pieces::default();
+                }
+                (node.inode, node.target, node.xattrs) = (inode, target, xattrs);
+                node.inherited = inherited;
+            }
+            Change::Entry { folder, name, to } => {
+                let to = to.map(|(inode, kind)| Found { inode, kind });
+                self.names.entry(folder).or_default().insert(name, to);
+            }
+            Change::Data { number, offset, length, at } => {
+                let pieces = &mut self.nodes.entry(number).or_default().pieces;
+                pieces.set(offset, Piece { length, at });
+            }
+            Change::Cut { number, size } => {
+                self.nodes.entry(number).or_default().pieces.clear(size, u64::MAX);
+            }
+        }
+    }
+}
+
+/// The journal of the layer of that number.
+#[must_use]
+pub fn journal_path(live: &Path, number: u64) -> PathBuf {
+    live.join(format!("journal-{number}"))
+}
+
+/// The spool of the layer of that number.
+#[must_use]
+pub fn spool_path(live: &Path, number: u64) -> PathBuf {
+    live.join(format!("spool-{number}"))
+}

@@ -1,0 +1,174 @@
+//! From a store to a file system that can be written to, also after a crash.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::LiveFs;
+use super::layer::{Layer, Node, spool_path};
+use super::packer::Signals;
+use super::state::{Below, State};
+use crate::fs::{ArchiveFs, Owner};
+use crate::ingest::{CreateError, may_follow};
+use crate::pack::Level;
+use crate::storage::{self, ErrorKind, Lock, StorageError};
+use crate::store::{OpenOptions, Store, default_working_set};
+
+/// The folder of a store that has the lock, journals and spools of its writer.
+const LIVE: &str = "live";
+
+/// How a store is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// Budget of the working set, in bytes.
+    pub working_set: u64,
+    /// Most bytes that are written and not packed yet: whoever writes more waits.
+    pub spool: u64,
+    /// How long nothing must have been written before what was is packed.
+    pub freeze_after: Duration,
+    /// How hard data is compressed.
+    pub level: Level,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            working_set: default_working_set(),
+            spool: 4 << 30,
+            freeze_after: Duration::from_secs(10),
+            level: Level::default(),
+        }
+    }
+}
+
+/// The numbers of the journals that there are, in order.
+///
+/// # Errors
+/// If they cannot be listed.
+fn journals(live: &Path) -> Result<Vec<u64>, StorageError> {
+    let name = live.display().to_string();
+    let list = || -> std::io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(live)? {
+            let file = entry?.file_name();
+            let number = file.to_str().and_then(|file| file.strip_prefix("journal-"));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    };
+    match list() {
+        Ok(numbers) => Ok(numbers),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StorageError::io(&name, error)),
+    }
+}
+
+/// Whether a store in a folder has changes that were not committed: then it must be written to
+/// only by who takes them along.
+///
+/// # Errors
+/// If that cannot be found out.
+pub fn has_changes(store: &Path) -> Result<bool, StorageError> {
+    Ok(!journals(&store.join(LIVE))?.is_empty())
+}
+
+impl LiveFs {
+    /// Opens the store in the folder `store` to be written to, with all that was written to it
+    /// before and is not committed yet.
+    ///
+    /// # Errors
+    /// If it is no store in a folder, somebody else writes to it, or what was written before is
+    /// damaged.
+    pub fn open(store: &Path, options: LiveOptions) -> Result<Self, CreateError> {
+        let name = store.display().to_string();
+        let kind = fs::metadata(store).map_err(|error| StorageError::io(&name, error))?;
+        if !kind.is_dir() {
+            return Err(ErrorKind::ReadOnly.of(&name).into());
+        }
+        let storage = storage::open(store)?;
+        let working_set = options.working_set;
+        let open = || {
+            let opened = Store::open(Arc::clone(&storage), OpenOptions { working_set });
+            opened.map_err(|error| CreateError::Doubt(error.to_string()))
+        };
+        // Before the lock, which makes a folder: it may be no store at all.
+        open()?;
+        let lock = Lock::take(store)?;
+        let root = open()?;
+        may_follow(&root)?;
+        let live = store.join(LIVE);
+        let number = root.root().1.number;
+        let next = root.tree().footer().next_inode;
+        let base = Arc::new(ArchiveFs::new(Arc::new(root), Owner::default()));
+        let state = recover(&live, number, Below { layers: Vec::new(), base }, next)?;
+        Ok(Self {
+            storage,
+            live,
+            options,
+            state: RwLock::new(state),
+            gate: RwLock::default(),
+            known: std::array::from_fn(|_| Mutex::default()),
+            lists: super::Lists::default(),
+            signals: Signals::default(),
+            committer: Mutex::default(),
+            _lock: lock,
+        })
+    }
+}
+
+/// Takes up what was left behind: the newest layer goes on, older ones were being committed.
+fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State, StorageError> {
+    let (mut next, mut number) = (next, 0);
+    let mut layers = Vec::new();
+    for journal in journals(live)? {
+        number = journal;
+        let Some((mut layer, begun)) = Layer::open(live, journal)? else { continue };
+        if begun > root {
+            let journal = super::layer::journal_path(live, journal);
+            return Err(ErrorKind::Newer(begun).of(&journal.display().to_string()));
+        }
+        next = layer.nodes.keys().fold(next, |next, number| next.max(number.saturating_add(1)));
+        // Nobody has them open any more.
+        let nameless = |(number, node): (&u64, &Node)| (node.inode.nlink == 0).then_some(*number);
+        let nameless: Vec<u64> = layer.nodes.iter().filter_map(nameless).collect();
+        nameless.into_iter().for_each(|number| layer.take_away(number));
+        layers.push(layer);
+    }
+    let active = match layers.pop() {
+        Some(layer) if layer.number == number => layer,
+        last => {
+            layers.extend(last);
+            remove_unused(live, &layers, number)?;
+            Layer::create(live, number + 1, root)?
+        }
+    };
+    below.layers = layers.into_iter().rev().map(Arc::new).collect();
+    if !below.layers.is_empty() || !active.is_empty() {
+        log::info!("{}: goes on with what was written before", live.display());
+    }
+    Ok(State { active, below, orphans: HashMap::new(), next })
+}
+
+/// Removes the journal that was never begun, and spools that no journal refers to.
+fn remove_unused(live: &Path, layers: &[Layer], last: u64) -> Result<(), StorageError> {
+    let used = |number: u64| layers.iter().any(|layer| layer.number == number);
+    let mut remove: Vec<PathBuf> = Vec::new();
+    if last > 0 && !used(last) {
+        remove.push(super::layer::journal_path(live, last));
+        remove.push(spool_path(live, last));
+    }
+    for path in remove {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StorageError::io(&path.display().to_string(), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

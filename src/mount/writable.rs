@@ -1,0 +1,515 @@
+//! FUSE messages ↔ calls of [`crate::live`]: the adapter of a mount that can be written to. No
+//! logic: what a file is and holds is decided there.
+//!
+//! The kernel is told to cache for ever: nobody else writes to the store, so what it changes through
+//! us, it knows. It opens and closes by itself: files are packed when they are left alone, and what
+//! has no name any more lives until the kernel forgets it. So the only messages for a file are what
+//! it is made with, and its data.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::adapter::{
+    DOTS, FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST, SEEK_DATA, SEEK_HOLE, errno,
+    reply_xattr,
+};
+use super::attributes::{bare_folder, device_of, file_attr, file_type};
+use crate::format::Time;
+use crate::fs::{Attr, FsError, Seek};
+use crate::live::{Changes, LiveFs, Made, Replace};
+
+/// fallocate(2): the size stays.
+const KEEP_SIZE: i32 = 1;
+/// fallocate(2): make a hole.
+const PUNCH_HOLE: i32 = 2;
+/// fallocate(2): make zeros.
+const ZERO_RANGE: i32 = 16;
+
+/// A store that is written to, as FUSE asks for it.
+pub(super) struct Writable {
+    fs: Arc<LiveFs>,
+}
+
+impl Writable {
+    pub(super) fn new(fs: Arc<LiveFs>) -> Self {
+        Self { fs }
+    }
+
+    /// Looks a name up; "." and ".." come from those who export the mount over a network.
+    fn find(&self, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError> {
+        match name {
+            b"." => self.fs.attr(folder).map(Some),
+            b".." => self.fs.attr(self.fs.parent(folder)?).map(Some),
+            _ => self.fs.lookup(folder, name),
+        }
+    }
+
+    /// Replies with a file that the kernel counts once more.
+    fn entry(&self, found: Result<Attr, FsError>, reply: ReplyEntry) {
+        match found {
+            Ok(attr) => {
+                self.fs.remember(attr.ino);
+                reply.entry(&FOREVER, &file_attr(&attr), GENERATION);
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn make(&self, parent: INodeNo, name: &OsStr, made: &Made<'_>, reply: ReplyEntry) {
+        self.entry(self.fs.make(parent.0, name.as_bytes(), made), reply);
+    }
+
+    /// "." and "..", as far as they come after `offset`: number, offset after it, name.
+    fn dots(&self, folder: u64, offset: u64) -> Result<Vec<(&'static str, u64, u64)>, FsError> {
+        let mut dots = Vec::new();
+        if offset < 1 {
+            dots.push((".", folder, 1));
+        }
+        if offset < DOTS {
+            dots.push(("..", self.fs.parent(folder)?, DOTS));
+        }
+        Ok(dots)
+    }
+
+    fn fill(&self, folder: u64, offset: u64, reply: &mut ReplyDirectory) -> Result<(), FsError> {
+        for (name, number, next) in self.dots(folder, offset)? {
+            if reply.add(INodeNo(number), next, FileType::Directory, name) {
+                return Ok(());
+            }
+        }
+        self.fs.list(folder, offset.saturating_sub(DOTS), &mut |entry| {
+            let next = entry.next.saturating_add(DOTS);
+            let name = OsStr::from_bytes(entry.name);
+            !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), name)
+        })
+    }
+
+    fn fill_plus(
+        &self,
+        folder: u64,
+        offset: u64,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> Result<(), FsError> {
+        // The kernel takes no more than the number from "." and "..", and counts no look-up.
+        for (name, number, next) in self.dots(folder, offset)? {
+            let attr = bare_folder(number);
+            if reply.add(attr.ino, next, name, &FOREVER, &attr, GENERATION) {
+                return Ok(());
+            }
+        }
+        let mut some = false;
+        let listed =
+            self.fs.list_with_attrs(folder, offset.saturating_sub(DOTS), &mut |entry, attr| {
+                let next = entry.next.saturating_add(DOTS);
+                let name = OsStr::from_bytes(entry.name);
+                let attr = file_attr(attr);
+                if reply.add(attr.ino, next, name, &FOREVER, &attr, GENERATION) {
+                    return false;
+                }
+                self.fs.remember(attr.ino.0);
+                some = true;
+                true
+            });
+        // What comes before a damage is listed; the kernel then asks for what comes after.
+        if some { Ok(()) } else { listed }
+    }
+
+    fn sync(&self, reply: ReplyEmpty) {
+        match self.fs.sync() {
+            Ok(()) => reply.ok(),
+            Err(error) => {
+                log::error!("{error}");
+                reply.error(errno(&error.into()));
+            }
+        }
+    }
+}
+
+fn done(result: Result<(), FsError>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn time(time: TimeOrNow) -> Time {
+    Time::from(match time {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    })
+}
+
+impl Filesystem for Writable {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let offered = config.capabilities();
+        let wanted = InitFlags::FUSE_NO_OPEN_SUPPORT
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_MAX_PAGES
+            | InitFlags::FUSE_BIG_WRITES
+            | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_POSIX_ACL
+            | InitFlags::FUSE_EXPORT_SUPPORT;
+        let refused = |what: &str| io::Error::other(format!("cannot set {what}"));
+        for need in [InitFlags::FUSE_NO_OPEN_SUPPORT, InitFlags::FUSE_NO_OPENDIR_SUPPORT] {
+            if !offered.contains(need) {
+                return Err(refused("silent opens, which Linux has since 5.1"));
+            }
+        }
+        config.add_capabilities(wanted & offered).map_err(|_| refused("capabilities"))?;
+        config.set_max_write(MAX_REQUEST).map_err(|_| refused("the request size"))?;
+        config.set_max_background(MAX_BACKGROUND).map_err(|_| refused("requests in flight"))?;
+        // Times of files are kept to the nanosecond.
+        let _ = config.set_time_granularity(Duration::from_nanos(1));
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.find(parent.0, name.as_bytes()) {
+            // Number 0: the kernel remembers that the name is not there.
+            Ok(None) => reply.entry(&FOREVER, &bare_folder(0), GENERATION),
+            Ok(Some(attr)) => self.entry(Ok(attr), reply),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, times: u64) {
+        self.fs.forget(ino.0, times);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.fs.attr(ino.0) {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (atime, mtime) = (atime.map(time), mtime.map(time));
+        let changes = Changes { mode, uid, gid, size, atime, mtime };
+        match self.fs.change(ino.0, &changes) {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.fs.target(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let owner = (request.uid(), request.gid());
+        let made = Made { mode, umask, owner, rdev: device_of(rdev), target: b"" };
+        self.make(parent, name, &made, reply);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let mode = crate::format::Kind::Folder.mode() | mode & 0o7777;
+        let owner = (request.uid(), request.gid());
+        self.make(parent, name, &Made { mode, umask, owner, rdev: 0, target: b"" }, reply);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let mode = crate::format::Kind::Symlink.mode() | 0o777;
+        let (owner, target) = ((request.uid(), request.gid()), target.as_os_str().as_bytes());
+        self.make(parent, name, &Made { mode, umask: 0, owner, rdev: 0, target }, reply);
+    }
+
+    fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.entry(self.fs.link(ino.0, parent.0, name.as_bytes()), reply);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(self.fs.unlink(parent.0, name.as_bytes(), false), reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(self.fs.unlink(parent.0, name.as_bytes(), true), reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        to: INodeNo,
+        new: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let replace = match flags {
+            flags if flags.is_empty() => Replace::Yes,
+            RenameFlags::RENAME_NOREPLACE => Replace::No,
+            RenameFlags::RENAME_EXCHANGE => Replace::Exchange,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let (from, to) = ((parent.0, name.as_bytes()), (to.0, new.as_bytes()));
+        done(self.fs.rename(from, to, replace), reply);
+    }
+
+    // The kernel takes it to mean that there is no need to ask.
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    // The kernel then makes files with mknod.
+    fn create(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.sync(reply);
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.sync(reply);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.fs.read(ino.0, offset, size) {
+            Ok(data) => reply.data(&data),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.fs.write(ino.0, offset, data) {
+            Ok(written) => reply.written(written),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let (fs, ino) = (&self.fs, ino.0);
+        let result = match mode {
+            0 => fs.extend(ino, offset, length),
+            // Room that was set aside, and is not the file's, would mean nothing here.
+            KEEP_SIZE => Ok(()),
+            _ if mode == PUNCH_HOLE | KEEP_SIZE || mode == ZERO_RANGE | KEEP_SIZE => {
+                fs.punch(ino, offset, length)
+            }
+            ZERO_RANGE => {
+                fs.extend(ino, offset, length).and_then(|()| fs.punch(ino, offset, length))
+            }
+            _ => Err(FsError::Unsupported),
+        };
+        done(result, reply);
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let whence = match whence {
+            SEEK_DATA => Seek::Data,
+            SEEK_HOLE => Seek::Hole,
+            // The kernel does all others by itself.
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
+        match self.fs.seek(ino.0, offset, whence) {
+            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        match self.fill(ino.0, offset, &mut reply) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        match self.fill_plus(ino.0, offset, &mut reply) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        match self.fs.xattr(ino.0, name.as_bytes()) {
+            Ok(Some(value)) => reply_xattr(&value, room, reply),
+            Ok(None) => reply.error(Errno::NO_XATTR),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
+        match self.fs.xattrs(ino.0) {
+            Ok(xattrs) => {
+                let names = xattrs.iter().flat_map(|(name, _)| name.iter().copied().chain([0]));
+                reply_xattr(&names.collect::<Vec<u8>>(), room, reply);
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        done(self.fs.set_xattr(ino.0, name.as_bytes(), value, flags), reply);
+    }
+
+    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(self.fs.remove_xattr(ino.0, name.as_bytes()), reply);
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        match self.fs.disk() {
+            Ok((disk, inodes)) => {
+                let unit = u32::try_from(disk.f_frsize).unwrap_or(4096);
+                let (free, available) = (disk.f_bfree, disk.f_bavail);
+                // As many more as there is room for names.
+                let more = disk.f_bavail.saturating_mul(16);
+                let all = inodes.saturating_add(more);
+                reply.statfs(disk.f_blocks, free, available, all, more, unit, 255, unit);
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+}
