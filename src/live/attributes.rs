@@ -1,6 +1,7 @@
 //! Modes, owners, times, sizes, and extended attributes.
 
 use super::acl::{ACCESS, Acl};
+use super::layer::Node;
 use super::names::touch;
 use super::{LiveFs, now};
 use crate::format::{Kind, MAX_XATTR, MAX_XATTR_SET, Time, XattrSet};
@@ -26,6 +27,33 @@ pub struct Changes {
     pub atime: Option<Time>,
     /// Last change of the data.
     pub mtime: Option<Time>,
+    /// Last change of the inode; now, if it is not given.
+    pub ctime: Option<Time>,
+    /// Whether a change of size takes away what the file may do more than who runs it.
+    pub kill: bool,
+}
+
+/// The attribute with capabilities of a program.
+const CAPABILITY: &[u8] = b"security.capability";
+/// setuid, setgid, and who of the group may run it.
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+const GROUP_RUNS: u32 = 0o0010;
+
+impl Node {
+    /// The file has new data or another owner: it may do no more than who runs it. `bits`: also
+    /// setuid and setgid go, which root's writes leave. So has it FUSE_HANDLE_KILLPRIV_V2.
+    pub(super) fn kill_privileges(&mut self, bits: bool) {
+        if !self.xattrs.is_empty() {
+            self.xattrs.retain(|(name, _)| name != CAPABILITY);
+        }
+        if bits && self.is_file() {
+            self.inode.mode &= !SETUID;
+            if self.inode.mode & GROUP_RUNS != 0 {
+                self.inode.mode &= !SETGID;
+            }
+        }
+    }
 }
 
 impl LiveFs {
@@ -43,6 +71,10 @@ impl LiveFs {
                 state.resize(ino, size, at)?;
             }
             let node = state.node_mut(ino)?;
+            let owner = changes.uid.is_some() || changes.gid.is_some();
+            if owner || changes.size.is_some() {
+                node.kill_privileges(owner || changes.kill);
+            }
             let inode = &mut node.inode;
             if let Some(mode) = changes.mode {
                 inode.mode = inode.mode & !0o7777 | mode & 0o7777;
@@ -56,7 +88,7 @@ impl LiveFs {
             inode.uid = changes.uid.unwrap_or(inode.uid);
             inode.gid = changes.gid.unwrap_or(inode.gid);
             inode.mtime = changes.mtime.unwrap_or(inode.mtime);
-            touch(inode, at);
+            touch(inode, changes.ctime.unwrap_or(at));
             if let (Some(atime), Some(times)) = (changes.atime, &mut inode.times) {
                 times.0 = atime;
             }

@@ -15,6 +15,15 @@ use crate::storage::StorageError;
 /// Longest piece that is read in one go, in bytes.
 const CHUNK: u64 = 1 << 20;
 
+/// What is to be known of a write besides its bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Writing {
+    /// It comes from the kernel's cache, and was made before: times are the kernel's to say.
+    pub cached: bool,
+    /// It takes away what the file may do more than who runs it.
+    pub kill: bool,
+}
+
 /// A write to the spool: from that place on in the data, so many bytes, to there.
 struct Put {
     from: usize,
@@ -62,7 +71,7 @@ impl LiveFs {
     ///
     /// # Errors
     /// If there is no space left, or it would be too long.
-    pub fn write(&self, ino: u64, offset: u64, data: &[u8]) -> Result<u32, FsError> {
+    pub fn write(&self, ino: u64, offset: u64, data: &[u8], how: Writing) -> Result<u32, FsError> {
         let length = data.len() as u64;
         let end = offset.checked_add(length).filter(|end| *end <= i64::MAX.cast_unsigned());
         let end = end.ok_or(FsError::TooLarge)?;
@@ -98,11 +107,14 @@ impl LiveFs {
             for (from, piece) in fresh {
                 state.active.set_data(ino, from, piece);
             }
-            let at = now();
-            let inode = &mut state.node_mut(ino)?.inode;
-            inode.size = inode.size.max(end);
-            inode.mtime = at;
-            touch(inode, at);
+            let node = state.node_mut(ino)?;
+            node.inode.size = node.inode.size.max(end);
+            node.kill_privileges(how.kill);
+            if !how.cached {
+                let at = now();
+                node.inode.mtime = at;
+                touch(&mut node.inode, at);
+            }
             Ok(())
         })?;
         drop(gate);

@@ -50,6 +50,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use attributes::Changes;
 pub use commit::CommitError;
+pub use data::Writing;
 pub use list::Listing;
 pub use names::{Made, Replace};
 pub use open::{LiveOptions, has_changes};

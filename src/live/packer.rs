@@ -22,6 +22,8 @@ const SYNC_BYTES: usize = 8 << 20;
 const OLDEST: Duration = Duration::from_secs(300);
 /// So many changed inodes are committed, however little data they have.
 const MANY_NODES: usize = 500_000;
+/// How nice the thread that commits is to others.
+const PATIENT: i32 = 19;
 /// A commit begins once the spool is filled to this part of its limit.
 const SHARE: u64 = 2;
 /// After a commit that failed, the next attempt waits so long.
@@ -225,6 +227,10 @@ impl LiveFs {
     }
 
     fn commit_loop(&self) {
+        // Whoever uses the mount goes first. The threads that it starts are as patient.
+        if let Err(error) = rustix::process::setpriority_process(None, PATIENT) {
+            log::debug!("cannot be nice: {error}");
+        }
         let signals = &self.signals;
         loop {
             {

@@ -27,7 +27,7 @@ use super::adapter::{
 use super::attributes::{bare_folder, device_of, file_attr, file_type};
 use crate::format::Time;
 use crate::fs::{Attr, FsError, Seek};
-use crate::live::{Changes, LiveFs, Made, Replace};
+use crate::live::{Changes, LiveFs, Made, Replace, Writing};
 
 /// fallocate(2): the size stays.
 const KEEP_SIZE: i32 = 1;
@@ -161,6 +161,8 @@ impl Filesystem for Writable {
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_BIG_WRITES
             | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_WRITEBACK_CACHE
             | InitFlags::FUSE_POSIX_ACL
             | InitFlags::FUSE_EXPORT_SUPPORT;
         let refused = |what: &str| io::Error::other(format!("cannot set {what}"));
@@ -199,7 +201,7 @@ impl Filesystem for Writable {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -207,7 +209,7 @@ impl Filesystem for Writable {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         _: Option<FileHandle>,
         _: Option<SystemTime>,
         _: Option<SystemTime>,
@@ -216,7 +218,9 @@ impl Filesystem for Writable {
         reply: ReplyAttr,
     ) {
         let (atime, mtime) = (atime.map(time), mtime.map(time));
-        let changes = Changes { mode, uid, gid, size, atime, mtime };
+        // Whoever is not root cannot keep them: the kernel says so, but fuser does not pass it on.
+        let (ctime, kill) = (ctime.map(Time::from), request.uid() != 0);
+        let changes = Changes { mode, uid, gid, size, atime, mtime, ctime, kill };
         match self.fs.change(ino.0, &changes) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
             Err(error) => reply.error(errno(&error)),
@@ -363,12 +367,14 @@ impl Filesystem for Writable {
         _: FileHandle,
         offset: u64,
         data: &[u8],
-        _: WriteFlags,
+        flags: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.fs.write(ino.0, offset, data) {
+        let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let kill = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        match self.fs.write(ino.0, offset, data, Writing { cached, kill }) {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(errno(&error)),
         }
