@@ -49,6 +49,8 @@ pub enum Section {
     Tree,
     /// A root.
     Root,
+    /// A snapshot.
+    Snapshot,
     /// The start of an image.
     ImageHead,
     /// The table of contents of an image.
@@ -72,6 +74,7 @@ impl Section {
             Self::Dictionary => *b"PFSdict\n",
             Self::Tree => *b"PFStree\n",
             Self::Root => *b"PFSroot\n",
+            Self::Snapshot => *b"PFSsnap\n",
             Self::ImageHead => *b"PFSimag\n",
             Self::Contents => *b"PFScont\n",
             Self::Tail => *b"PFStail\n",
@@ -83,7 +86,7 @@ impl Section {
         match self {
             Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
             Self::Dictionary => MAX_DICTIONARY,
-            Self::Tree | Self::Contents | Self::Root => MAX_SMALL_TABLE,
+            Self::Tree | Self::Contents | Self::Root | Self::Snapshot => MAX_SMALL_TABLE,
             _ => MAX_TABLE,
         }
     }
@@ -107,6 +110,7 @@ impl fmt::Display for Section {
             Self::Dictionary => "dictionary of pages",
             Self::Tree => "tree footer",
             Self::Root => "root",
+            Self::Snapshot => "snapshot",
             Self::ImageHead => "image head",
             Self::Contents => "table of contents",
             Self::Tail => "tail",
