@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crate::format::valid_snapshot_name;
+
 /// Who may use a mount, besides what the permissions of its files say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
@@ -32,6 +34,8 @@ pub struct Options {
     pub gid: Option<u32>,
     /// Bytes of inflated data to keep in memory.
     pub working_set: Option<u64>,
+    /// Show the snapshot of that name, not the newest root.
+    pub snapshot: Option<String>,
     /// Write down in this file in which order files are read.
     pub trace: Option<PathBuf>,
     /// How many event loops serve the mount.
@@ -87,7 +91,7 @@ impl Options {
             "noexec" => self.noexec = true,
             "nonempty" => self.nonempty = true,
             "rw" => return Err(OptionError::ReadOnly),
-            "uid" | "gid" | "working_set" | "threads" | "fsname" | "subtype" => {
+            "uid" | "gid" | "working_set" | "threads" | "fsname" | "subtype" | "snapshot" => {
                 return self.apply_value(option, option, "");
             }
             _ if ignored(option) => {}
@@ -106,6 +110,8 @@ impl Options {
                     Some(value.parse().map_err(|_| wrong("threads are a number over 0"))?)
             }
             "working_set" => self.working_set = Some(parse_size(value).map_err(wrong)?),
+            "snapshot" if valid_snapshot_name(value) => self.snapshot = Some(value.to_owned()),
+            "snapshot" => return Err(wrong("no snapshot can have that name")),
             "fsname" | "subtype" if value.is_empty() => return Err(wrong("the name is missing")),
             "fsname" => self.fsname = Some(value.to_owned()),
             "subtype" => self.subtype = Some(value.to_owned()),
@@ -194,7 +200,7 @@ mod tests {
     #[test]
     fn each_option_is_taken() {
         let list = "allow_other,suid,dev,noexec,uid=7,gid=8,working_set=2G,threads=3,nonempty,\
-            fsname=a=b,subtype=other";
+            fsname=a=b,subtype=other,snapshot=v=1";
         let expected = Options {
             access: Access::Everyone,
             suid: true,
@@ -203,6 +209,7 @@ mod tests {
             uid: Some(7),
             gid: Some(8),
             working_set: Some(2 << 30),
+            snapshot: Some("v=1".to_owned()),
             trace: None,
             threads: NonZeroUsize::new(3),
             nonempty: true,
@@ -223,8 +230,18 @@ mod tests {
         assert_eq!(parse("ro,bogus"), Err(OptionError::Unknown("bogus".to_owned())));
         assert_eq!(parse("bogus=1"), Err(OptionError::Unknown("bogus".to_owned())));
         assert_eq!(parse("rw"), Err(OptionError::ReadOnly));
-        for option in ["uid=-1", "uid=me", "uid", "gid=", "threads=0", "working_set=5X", "fsname="]
-        {
+        for option in [
+            "uid=-1",
+            "uid=me",
+            "uid",
+            "gid=",
+            "threads=0",
+            "working_set=5X",
+            "fsname=",
+            "snapshot",
+            "snapshot=.a",
+            "snapshot=a/b",
+        ] {
             assert!(parse(option).unwrap_err().to_string().contains(option), "{option}");
         }
     }
