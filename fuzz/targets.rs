@@ -8,8 +8,9 @@ use std::fmt::Debug;
 
 use packfs::format::{
     BlockHash, Codec, Config, Contents, Cutting, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
-    ExtentPage, FormatError, InodePage, PackFooter, Root, Sealer, Section, Segment, TAIL_LEN,
-    TreeFooter, VERSION, check, open, open_with, read_tail, seal, tail,
+    ExtentPage, FormatError, InodePage, PackFooter, Root, Sealer, Section, Segment, Snapshot,
+    TAIL_LEN, TreeFooter, VERSION, check, open, open_with, read_tail, seal, tail,
+    valid_snapshot_name,
 };
 use packfs::pack::Inflation;
 use packfs::tar::{TarEntry, TarError, TarReader, TarWriter};
@@ -23,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("envelope", envelope),
     ("root", root),
+    ("snapshot", snapshot),
     ("pack_footer", pack_footer),
     ("index", index),
     ("inodes", inodes),
@@ -36,7 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("tar", tar),
 ];
 
-const ENVELOPED: [Section; 11] = [
+const ENVELOPED: [Section; 12] = [
     Section::PackHead,
     Section::PackFooter,
     Section::Index,
@@ -46,6 +48,7 @@ const ENVELOPED: [Section; 11] = [
     Section::Dictionary,
     Section::Tree,
     Section::Root,
+    Section::Snapshot,
     Section::ImageHead,
     Section::Contents,
 ];
@@ -120,6 +123,17 @@ pub fn envelope(data: &[u8]) {
 /// A root.
 pub fn root(data: &[u8]) {
     both_ways(Section::Root, data, Root::decode, Root::encode, |_| ());
+}
+
+/// A snapshot; and the input as its name, which must not lead out of its folder.
+pub fn snapshot(data: &[u8]) {
+    both_ways(Section::Snapshot, data, Snapshot::decode, Snapshot::encode, |_| ());
+    if let Ok(name) = std::str::from_utf8(data)
+        && valid_snapshot_name(name)
+    {
+        let path = std::path::Path::new(name);
+        assert_eq!(path.file_name().and_then(|name| name.to_str()), Some(name));
+    }
 }
 
 /// The footer of a pack.

@@ -14,9 +14,10 @@
 //! | [`pack`] | one pack: writer, codec |
 //! | [`index`] | segments together: block number → frame |
 //! | [`tree`] | pages of inodes, directories, extents: reader, writer |
-//! | [`store`] | an opened archive: roots, block reads, working set |
+//! | [`store`] | an opened archive: roots, snapshots, block reads, working set |
 //! | [`ingest`] | scan, order, cut, dedup, fill: the parallel build |
 //! | [`fs`] | file operations, without FUSE |
+//! | [`diff`] | what changed from one root to another |
 //! | [`live`] | a store that is written to: overlay, journal, spool, packer |
 //! | [`restore`] | files out of an archive: to a folder, to a tar |
 //! | [`mount`] | FUSE adapter, session, options |
@@ -29,6 +30,7 @@ pub mod beneath;
 pub mod cache;
 pub mod cli;
 pub mod compare;
+pub mod diff;
 pub mod format;
 pub mod fs;
 pub mod index;

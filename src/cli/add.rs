@@ -16,8 +16,8 @@ use super::stdin::{STDIN, Stdin, expect_tar};
 use super::{Failure, Outcome, archive, logger, time};
 use crate::format::MAX_NAME;
 use crate::ingest::{CreateOptions, Source, add};
-use crate::storage::{ErrorKind, Lock};
-use crate::store::{CONFIG, OpenOptions, Store};
+use crate::storage::Lock;
+use crate::store::{OpenOptions, Store};
 
 /// Add files and folders to a store
 #[derive(Debug, Args)]
@@ -52,15 +52,7 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
             Source::Each(several)
         }
     };
-    // Nothing is made in a folder that is no store.
-    let storage = archive::storage(&args.store)?;
-    let name = args.store.display().to_string();
-    if !args.store.is_dir() {
-        return Err(ErrorKind::ReadOnly.of(&name).into());
-    }
-    if storage.size(CONFIG).is_err_and(|error| error.is_not_found()) {
-        return Err(ErrorKind::NotArchive.of(&name).into());
-    }
+    archive::writable(&args.store)?;
     if !matches!(source, Source::Tar(_)) {
         check_apart(&args.src, &args.store)?;
     }

@@ -7,15 +7,19 @@ use clap::Args;
 
 use super::failure::complain;
 use super::{Failure, size};
+use crate::format::valid_snapshot_name;
 use crate::fs::{ArchiveFs, Owner};
-use crate::storage::{self, Storage};
-use crate::store::{OpenOptions, Store};
+use crate::storage::{self, ErrorKind, Storage};
+use crate::store::{At, CONFIG, Cause, OpenOptions, Store};
 
 /// How every reading command names its archive.
 #[derive(Debug, Args)]
 pub(super) struct ArchiveArgs {
     /// Archive: a store's folder, or an image
     pub(super) archive: PathBuf,
+    /// Show that snapshot, not the newest root
+    #[arg(long, value_name = "NAME", value_parser = snapshot_name)]
+    pub(super) snapshot: Option<String>,
     /// Memory for inflated frames
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(super) working_set: Option<u64>,
@@ -24,25 +28,60 @@ pub(super) struct ArchiveArgs {
 impl ArchiveArgs {
     /// Opens the archive as a file system.
     pub(super) fn open(&self) -> Result<ArchiveFs, Failure> {
-        let fs = open(&self.archive, self.working_set, Owner::default())?;
-        if let Some(doubt) = fs.store().doubt() {
-            complain(&format!("{doubt}; an older root is shown"));
-        }
-        Ok(fs)
+        open_to_read(&self.archive, shown(self.snapshot.as_deref()), self.working_set)
     }
 }
 
-/// Opens the archive at `path`; its files belong to `owner` where that says so.
+/// The root that a reading command shows.
+pub(super) fn shown(snapshot: Option<&str>) -> At {
+    snapshot.map_or(At::Head, |name| At::Snapshot(name.to_owned()))
+}
+
+/// A name that a snapshot can have.
+pub(super) fn snapshot_name(name: &str) -> Result<String, Cause> {
+    if valid_snapshot_name(name) { Ok(name.to_owned()) } else { Err(Cause::SnapshotName) }
+}
+
+/// As [`open`], and says so if another root is shown than was meant.
+pub(super) fn open_to_read(
+    path: &Path,
+    at: At,
+    working_set: Option<u64>,
+) -> Result<ArchiveFs, Failure> {
+    let fs = open(path, at, working_set, Owner::default())?;
+    if let Some(doubt) = fs.store().doubt() {
+        complain(&format!("{doubt}; an older root is shown"));
+    }
+    Ok(fs)
+}
+
+/// Opens the archive at `path`, at one of its roots; its files belong to `owner` where that says
+/// so.
 ///
 /// The working set is a part of the machine's memory if it is not given.
 pub(super) fn open(
     path: &Path,
+    at: At,
     working_set: Option<u64>,
     owner: Owner,
 ) -> Result<ArchiveFs, Failure> {
-    let options = working_set.map(|working_set| OpenOptions { working_set });
-    let store = Store::open(storage(path)?, options.unwrap_or_default())?;
+    let mut options = OpenOptions { at, ..OpenOptions::default() };
+    options.working_set = working_set.unwrap_or(options.working_set);
+    let store = Store::open(storage(path)?, options)?;
     Ok(ArchiveFs::new(Arc::new(store), owner))
+}
+
+/// A folder that is a store, which can be written to; nothing is made in any other.
+pub(super) fn writable(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
+    let storage = storage(path)?;
+    let name = path.display().to_string();
+    if !path.is_dir() {
+        return Err(ErrorKind::ReadOnly.of(&name).into());
+    }
+    if storage.size(CONFIG).is_err_and(|error| error.is_not_found()) {
+        return Err(ErrorKind::NotArchive.of(&name).into());
+    }
+    Ok(storage)
 }
 
 /// What lies at `path`.

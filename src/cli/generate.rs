@@ -18,8 +18,8 @@ pub(super) struct CompletionsArgs {
 /// Print the manual page
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Of that command, rather than of packfs as a whole
-    command: Option<String>,
+    /// Of that command, as `snapshot list`, rather than of packfs as a whole
+    command: Vec<String>,
 }
 
 pub(super) fn completions(args: &CompletionsArgs) -> Outcome {
@@ -33,7 +33,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Outcome {
 pub(super) fn man(args: &ManArgs) -> Outcome {
     let mut command = Cli::command();
     command.build();
-    if let Some(name) = &args.command {
+    for name in &args.command {
         let known = command.find_subcommand(name).cloned();
         command = known.ok_or_else(|| {
             super::Failure::Usage(format!("{name}: no such command; see packfs --help"))

@@ -26,7 +26,7 @@ pub(super) struct InfoArgs {
     /// Paths in the archive, whose extents are told
     paths: Vec<std::ffi::OsString>,
     /// ARCHIVE is a folder that one is mounted on: tell what that mount did so far
-    #[arg(long, conflicts_with = "paths")]
+    #[arg(long, conflicts_with_all = ["paths", "snapshot"])]
     live: bool,
     /// Print JSON
     #[arg(long)]

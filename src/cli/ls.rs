@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use clap::Args;
 
 use super::archive::ArchiveArgs;
-use super::output::print;
+use super::output::{print, put_bytes};
 use super::{Failure, Outcome, time};
 use crate::format::Kind;
 use crate::fs::{ArchiveFs, Attr, FsError, Place, join};
@@ -120,7 +120,6 @@ fn line(
 
 fn json(path: &[u8], attr: &Attr, target: Option<&[u8]>) -> serde_json::Value {
     let mut json = serde_json::json!({
-        "path": String::from_utf8_lossy(path),
         "type": kind_name(attr.kind),
         "inode": attr.ino,
         "mode": format!("{:04o}", attr.mode),
@@ -130,15 +129,9 @@ fn json(path: &[u8], attr: &Attr, target: Option<&[u8]>) -> serde_json::Value {
         "size": attr.size,
         "mtime": time::show(attr.mtime),
     });
-    // Names are bytes; where these are not text, the text above is not the name.
-    if std::str::from_utf8(path).is_err() {
-        json["path_hex"] = hex(path).into();
-    }
+    put_bytes(&mut json, "path", path);
     if let Some(target) = target {
-        json["target"] = String::from_utf8_lossy(target).into();
-        if std::str::from_utf8(target).is_err() {
-            json["target_hex"] = hex(target).into();
-        }
+        put_bytes(&mut json, "target", target);
     }
     if matches!(attr.kind, Kind::Char | Kind::Block) {
         json["device"] = vec![rustix::fs::major(attr.rdev), rustix::fs::minor(attr.rdev)].into();
@@ -146,11 +139,8 @@ fn json(path: &[u8], attr: &Attr, target: Option<&[u8]>) -> serde_json::Value {
     json
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn kind_name(kind: Kind) -> &'static str {
+/// One word for what a file is.
+pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Fifo => "fifo",
         Kind::Char => "char",

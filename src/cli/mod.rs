@@ -5,6 +5,7 @@ mod archive;
 mod background;
 mod cat;
 mod create;
+mod diff;
 mod extract;
 mod failure;
 mod generate;
@@ -20,6 +21,7 @@ mod progress;
 mod report;
 mod sample;
 mod size;
+mod snapshot;
 mod stdin;
 mod time;
 mod trial;
@@ -51,6 +53,8 @@ enum Command {
     Info(info::InfoArgs),
     Mount(mount::MountArgs),
     Umount(umount::UmountArgs),
+    Snapshot(snapshot::SnapshotArgs),
+    Diff(diff::DiffArgs),
     Try(trial::TryArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -98,6 +102,8 @@ fn run(command: &Command) -> Outcome {
         Command::Info(args) => info::run(args),
         Command::Mount(args) => mount::run(args),
         Command::Umount(args) => umount::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Try(args) => trial::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),

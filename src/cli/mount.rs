@@ -25,6 +25,9 @@ pub(super) struct MountArgs {
     /// Mount options, as mount(8) takes them: allow_other, uid=N, noexec, ...
     #[arg(short, value_name = "OPTS", value_parser = checked)]
     pub(super) options: Vec<String>,
+    /// Show that snapshot, not the newest root
+    #[arg(long, value_name = "NAME", value_parser = archive::snapshot_name)]
+    pub(super) snapshot: Option<String>,
     /// Serve in the foreground, until unmounted or interrupted
     #[arg(short, long)]
     pub(super) foreground: bool,
@@ -69,6 +72,7 @@ impl MountArgs {
         options.freeze_after = self.freeze_after.or(options.freeze_after);
         options.threads = self.threads.or(options.threads);
         options.working_set = self.working_set.or(options.working_set);
+        options.snapshot = self.snapshot.clone().or(options.snapshot);
         options.trace.clone_from(&self.trace);
         Ok(options)
     }
@@ -76,6 +80,8 @@ impl MountArgs {
     /// The arguments of a process that does the same in the background, wherever it is started.
     pub(super) fn for_background(&self) -> io::Result<Vec<OsString>> {
         let mut line: Vec<OsString> = vec!["mount".into(), "--background".into()];
+        // In one word, since a name may begin with a dash.
+        line.extend(self.snapshot.iter().map(|name| format!("--snapshot={name}").into()));
         let mut option = |name: &str, value: OsString| line.extend([name.into(), value]);
         for list in &self.options {
             option("-o", list.into());
@@ -151,8 +157,13 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
 fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), Failure> {
     if !options.writable {
         let owner = Owner { uid: options.uid, gid: options.gid };
-        let fs = archive::open(&args.archive, options.working_set, owner)?;
+        let at = archive::shown(options.snapshot.as_deref());
+        let fs = archive::open(&args.archive, at, options.working_set, owner)?;
         return Ok((Files::Frozen(Arc::new(fs)), None));
+    }
+    if options.snapshot.is_some() {
+        let text = "a snapshot is never changed; mount it without --rw";
+        return Err(Failure::Usage(text.to_owned()));
     }
     if options.uid.or(options.gid).is_some() {
         let text = "mount options `uid` and `gid` go with read-only mounts alone; leave them out";
@@ -192,8 +203,8 @@ mod tests {
 
     #[test]
     fn the_background_process_is_told_all_there_is() {
-        let given = "mount -o allow_other,uid=3 --working-set 3M --log /l --trace /t --threads 2 \
-             --rw --spool 3G --freeze-after 7 -o suid -- /a -b";
+        let given = "mount -o allow_other,uid=3 --snapshot=-s --working-set 3M --log /l --trace /t \
+             --threads 2 --rw --spool 3G --freeze-after 7 -o suid -- /a -b";
         let args = parse(&words(given)).unwrap();
         let told = parse(&args.for_background().unwrap()).unwrap();
         let dir = absolute("-b").unwrap();
@@ -208,9 +219,13 @@ mod tests {
 
     #[test]
     fn arguments_go_before_options() {
-        let args = parse(&words("mount a b -o threads=1,working_set=1 --threads 2")).unwrap();
+        let args =
+            parse(&words("mount a b -o threads=1,working_set=1,snapshot=s --threads 2")).unwrap();
         let options = args.all_options().unwrap();
         assert_eq!((options.threads, options.working_set), (NonZeroUsize::new(2), Some(1)));
+        assert_eq!(options.snapshot.as_deref(), Some("s"));
+        let args = parse(&words("mount a b -o snapshot=s --snapshot t")).unwrap();
+        assert_eq!(args.all_options().unwrap().snapshot.as_deref(), Some("t"));
     }
 
     #[test]

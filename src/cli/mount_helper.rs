@@ -105,6 +105,7 @@ fn mount(archive: &OsStr, dir: &OsStr, options: Vec<String>) -> MountArgs {
         archive: archive.into(),
         dir: dir.into(),
         options,
+        snapshot: None,
         foreground: false,
         rw: false,
         spool: None,

@@ -15,10 +15,19 @@ pub(super) fn now() -> i64 {
 
 /// A time in UTC, to the nanosecond, as 2026-01-31T12:00:00.000000001Z.
 pub(super) fn show(time: Time) -> String {
-    let (days, second) = (time.sec.div_euclid(DAY), time.sec.rem_euclid(DAY));
+    format!("{}.{:09}Z", second(time.sec), time.nsec)
+}
+
+/// A second in UTC, as 2026-01-31T12:00:00Z.
+pub(super) fn show_second(sec: i64) -> String {
+    format!("{}Z", second(sec))
+}
+
+fn second(sec: i64) -> String {
+    let (days, second) = (sec.div_euclid(DAY), sec.rem_euclid(DAY));
     let (year, month, day) = date(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", time.nsec)
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Year, month and day of a number of days since 1970, in the Gregorian calendar.

@@ -23,6 +23,7 @@ use crate::ingest::{CreateOptions, Source, Summary, create};
 use crate::monitor::{Monitor, Phase};
 use crate::mount::{Files, Options, mount};
 use crate::storage::Draft;
+use crate::store::At;
 
 /// Differences that are printed.
 const SHOWN: usize = 10;
@@ -92,7 +93,7 @@ fn attempt(source: &Path, temp: &Path, progress: &Progress) -> Result<Trial, Fai
     let dir = temp.join("mount");
     std::fs::create_dir(&dir)?;
     let start = Instant::now();
-    let fs = open(&image, None, Owner::default())?;
+    let fs = open(&image, At::Head, None, Owner::default())?;
     let mounted = mount(Files::Frozen(Arc::new(fs)), &image, &dir, &Options::default())
         .map_err(|error| Failure::Failed(error.to_string()))?;
     std::fs::read_dir(&dir)?.next();

@@ -49,6 +49,8 @@ pub enum Section {
     Tree,
     /// A root.
     Root,
+    /// A snapshot.
+    Snapshot,
     /// The start of a journal.
     Journal,
     /// Changes that a journal has in one.
@@ -76,6 +78,7 @@ impl Section {
             Self::Dictionary => *b"PFSdict\n",
             Self::Tree => *b"PFStree\n",
             Self::Root => *b"PFSroot\n",
+            Self::Snapshot => *b"PFSsnap\n",
             Self::Journal => *b"PFSjrnl\n",
             Self::Group => *b"PFSgrup\n",
             Self::ImageHead => *b"PFSimag\n",
@@ -89,7 +92,9 @@ impl Section {
         match self {
             Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
             Self::Dictionary => MAX_DICTIONARY,
-            Self::Tree | Self::Contents | Self::Root | Self::Group => MAX_SMALL_TABLE,
+            Self::Tree | Self::Contents | Self::Root | Self::Snapshot | Self::Group => {
+                MAX_SMALL_TABLE
+            }
             _ => MAX_TABLE,
         }
     }
@@ -113,6 +118,7 @@ impl fmt::Display for Section {
             Self::Dictionary => "dictionary of pages",
             Self::Tree => "tree footer",
             Self::Root => "root",
+            Self::Snapshot => "snapshot",
             Self::Journal => "journal head",
             Self::Group => "group of a journal",
             Self::ImageHead => "image head",

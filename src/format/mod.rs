@@ -16,6 +16,7 @@ mod inodes;
 mod journal;
 mod pack;
 mod root;
+mod snapshot;
 mod times;
 mod tree;
 mod wire;
@@ -36,6 +37,7 @@ pub use inodes::{Inode, InodePage, Kind};
 pub use journal::{Change, JournalHead, open_group, put_node, seal_group};
 pub use pack::{Codec, FrameRecord, PackFooter};
 pub use root::{ObjectRef, Root, Totals};
+pub use snapshot::{Snapshot, valid_snapshot_name};
 pub use times::Time;
 pub use tree::{PageKind, PageRef, PageTable, TreeFooter};
 pub use wire::{TAIL_LEN, read_tail, tail};
@@ -62,14 +64,14 @@ pub const MAX_PAGE_ROWS: usize = 64 * 1024;
 pub const MAX_DICTIONARY: usize = 1 << 20;
 /// Longest inflated pack footer or index segment, in bytes.
 pub const MAX_TABLE: usize = 1 << 30;
-/// Longest inflated tree footer, table of contents or root, in bytes: these are small, and take
-/// several times their length once they are read.
+/// Longest inflated tree footer, table of contents, root or snapshot, in bytes: these are small,
+/// and take several times their length once they are read.
 pub const MAX_SMALL_TABLE: usize = 64 << 20;
 /// Most pages of one kind in a tree, and most objects in an image.
 pub const MAX_ITEMS: usize = 1 << 20;
 /// Most blocks in one run of an extent: bounds how far a read walks inside a run.
 pub const MAX_RUN: u32 = 1024;
-/// Longest file name, in bytes.
+/// Longest file name, and longest name of a snapshot, in bytes.
 pub const MAX_NAME: usize = 255;
 /// Longest symlink target, in bytes (Linux `PATH_MAX` less its NUL).
 pub const MAX_TARGET: usize = 4095;

@@ -23,7 +23,8 @@ impl From<SystemTime> for Time {
             Ok(since) => (since, false),
             Err(error) => (error.duration(), true),
         };
-        let (sec, nsec) = (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos());
+        let (sec, nsec) =
+            (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos());
         match (before, nsec) {
             (false, _) => Self { sec, nsec },
             (true, 0) => Self { sec: -sec, nsec },

@@ -69,7 +69,8 @@ pub fn prepare(
     let planted = plant(&taken.catalog, ground.as_ref(), origins, planting)?;
     let Some(mut planted) = planted else { return Ok(None) };
     planted.totals.unique = taken.packed.savings.unique;
-    let following = Following { store, planted, index: taken.packed.index, created: options.created };
+    let following =
+        Following { store, planted, index: taken.packed.index, created: options.created };
     let (root, index) = following.write(storage)?;
     let (key, bytes) = sealed(&root);
     if store.is_none() {

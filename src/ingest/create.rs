@@ -62,7 +62,8 @@ pub fn create(
 /// yet are made.
 ///
 /// How files are cut and blocks are named, the store says; other `options` are as for [`create`].
-/// Who adds must hold the [lock](crate::storage::Lock) of the store.
+/// The store must be opened at its newest root, and who adds must hold the
+/// [lock](crate::storage::Lock) of the store.
 ///
 /// # Errors
 /// As [`create`], and if what there is cannot be read, or has a folder where the source has not, or

@@ -126,7 +126,8 @@ impl LiveFs {
         let base = match number {
             None => Arc::clone(&below.base),
             Some(_) => {
-                let options = OpenOptions { working_set: self.options.working_set };
+                let options =
+                    OpenOptions { working_set: self.options.working_set, ..OpenOptions::default() };
                 let store = Store::open(Arc::clone(&self.storage), options)?;
                 Arc::new(ArchiveFs::new(Arc::new(store), Owner::default()))
             }

@@ -99,7 +99,8 @@ fn keep_some(
     let origin = store.origin(extent.origin).map_err(lost)?;
     let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
     let mut start = extent.offset;
-    for (number, length) in (extent.first..).zip(store.index().lengths(origin, run).map_err(lost)?) {
+    for (number, length) in (extent.first..).zip(store.index().lengths(origin, run).map_err(lost)?)
+    {
         let end = start + u64::from(length);
         if start >= from && end <= to {
             let bytes = u64::from(length);

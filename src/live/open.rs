@@ -93,7 +93,10 @@ impl LiveFs {
         let storage = storage::open(store)?;
         let working_set = options.working_set;
         let open = || {
-            let opened = Store::open(Arc::clone(&storage), OpenOptions { working_set });
+            let opened = Store::open(
+                Arc::clone(&storage),
+                OpenOptions { working_set, ..OpenOptions::default() },
+            );
             opened.map_err(|error| CreateError::Doubt(error.to_string()))
         };
         // Before the lock, which makes a folder: it may be no store at all.

@@ -114,7 +114,8 @@ impl Packer {
             let fs = Arc::clone(&fs);
             std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&fs))
         };
-        let threads = vec![spawn("sync", LiveFs::sync_loop)?, spawn("commit", LiveFs::commit_loop)?];
+        let threads =
+            vec![spawn("sync", LiveFs::sync_loop)?, spawn("commit", LiveFs::commit_loop)?];
         Ok(Self { fs, threads })
     }
 

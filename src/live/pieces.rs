@@ -111,7 +111,6 @@ impl Pieces {
     pub fn bytes(&self) -> u64 {
         self.0.values().filter(|piece| piece.at.is_some()).map(|piece| piece.length).sum()
     }
-
 }
 
 #[cfg(test)]

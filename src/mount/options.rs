@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crate::format::valid_snapshot_name;
+
 /// Who may use a mount, besides what the permissions of its files say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
@@ -38,6 +40,8 @@ pub struct Options {
     pub gid: Option<u32>,
     /// Bytes of inflated data to keep in memory.
     pub working_set: Option<u64>,
+    /// Show the snapshot of that name, not the newest root.
+    pub snapshot: Option<String>,
     /// Write down in this file in which order files are read.
     pub trace: Option<PathBuf>,
     /// How many event loops serve the mount.
@@ -93,7 +97,7 @@ impl Options {
             "rw" | "live" => self.writable = true,
             "ro" => self.writable = false,
             "uid" | "gid" | "working_set" | "spool" | "freeze_after" | "threads" | "fsname"
-            | "subtype" => {
+            | "subtype" | "snapshot" => {
                 return self.apply_value(option, option, "");
             }
             _ if ignored(option) => {}
@@ -117,6 +121,8 @@ impl Options {
                 self.freeze_after = Some(seconds);
             }
             "working_set" => self.working_set = Some(parse_size(value).map_err(wrong)?),
+            "snapshot" if valid_snapshot_name(value) => self.snapshot = Some(value.to_owned()),
+            "snapshot" => return Err(wrong("no snapshot can have that name")),
             "fsname" | "subtype" if value.is_empty() => return Err(wrong("the name is missing")),
             "fsname" => self.fsname = Some(value.to_owned()),
             "subtype" => self.subtype = Some(value.to_owned()),
@@ -203,8 +209,8 @@ mod tests {
 
     #[test]
     fn each_option_is_taken() {
-        let list = "allow_other,suid,dev,noexec,rw,spool=3G,freeze_after=9,uid=7,gid=8,working_set=2G,threads=3,nonempty,\
-            fsname=a=b,subtype=other";
+        let list = "allow_other,suid,dev,noexec,rw,spool=3G,freeze_after=9,uid=7,gid=8,\
+            working_set=2G,threads=3,nonempty,fsname=a=b,subtype=other,snapshot=v=1";
         let expected = Options {
             access: Access::Everyone,
             suid: true,
@@ -216,6 +222,7 @@ mod tests {
             uid: Some(7),
             gid: Some(8),
             working_set: Some(2 << 30),
+            snapshot: Some("v=1".to_owned()),
             trace: None,
             threads: NonZeroUsize::new(3),
             nonempty: true,
@@ -235,8 +242,18 @@ mod tests {
     fn a_refusal_names_the_option() {
         assert_eq!(parse("ro,bogus"), Err(OptionError::Unknown("bogus".to_owned())));
         assert_eq!(parse("bogus=1"), Err(OptionError::Unknown("bogus".to_owned())));
-        for option in ["uid=-1", "uid=me", "uid", "gid=", "threads=0", "working_set=5X", "fsname="]
-        {
+        for option in [
+            "uid=-1",
+            "uid=me",
+            "uid",
+            "gid=",
+            "threads=0",
+            "working_set=5X",
+            "fsname=",
+            "snapshot",
+            "snapshot=.a",
+            "snapshot=a/b",
+        ] {
             assert!(parse(option).unwrap_err().to_string().contains(option), "{option}");
         }
     }

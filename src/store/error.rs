@@ -23,6 +23,30 @@ pub enum Cause {
     /// No commit was ever published.
     #[error("has no root; it was not finished, or its roots are lost")]
     NoRoot,
+    /// No root has that number.
+    #[error("has no root of number {0}; the newest is @head")]
+    NoSuchRoot(u64),
+    /// There is no such snapshot.
+    #[error("there is no such snapshot; `packfs snapshot list` tells which there are")]
+    NoSnapshot,
+    /// There is a snapshot of that name already.
+    #[error("is there already; take another name, or rename or delete that one")]
+    SnapshotExists,
+    /// No snapshot can have that name.
+    #[error(
+        "no snapshot can have that name; it is 1 to 255 bytes of text without / and control \
+         characters, and does not start with a dot"
+    )]
+    SnapshotName,
+    /// That name would be taken for something else where a snapshot is named.
+    #[error("a name that starts with @ or # stands for a root; take another one")]
+    Reserved,
+    /// The root that a snapshot names cannot be used.
+    #[error("its root cannot be read ({0}); restore that from a copy, or delete the snapshot")]
+    SnapshotRoot(Box<Error>),
+    /// It has a feature that this version does not know of, which whoever writes must.
+    #[error("has the feature {0} that this packfs does not have; update packfs to change it")]
+    Feature(String),
     /// The storage failed.
     #[error("{0}")]
     Storage(crate::storage::ErrorKind),

@@ -3,6 +3,7 @@
 mod error;
 mod frame;
 mod keys;
+pub mod snapshots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use error::{Cause, Error};
 pub use frame::{Frame, INFLATED};
-pub use keys::{CONFIG, INDEX, ROOTS, index_key, parse_root, root_key};
+pub use keys::{
+    CONFIG, INDEX, ROOTS, SNAPSHOTS, index_key, parse_root, parse_snapshot, root_key, snapshot_key,
+};
 
 use frame::Buffers;
 
@@ -38,16 +41,30 @@ const ENTRY: u64 = 1024;
 /// Longest settings file and root, in bytes.
 const MAX_SMALL: u64 = 16 << 20;
 
+/// The root that an archive is opened at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum At {
+    /// The newest.
+    #[default]
+    Head,
+    /// The one that the snapshot of that name is of.
+    Snapshot(String),
+    /// The one of that number.
+    Number(u64),
+}
+
 /// How an archive is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OpenOptions {
+    /// The root that it shows.
+    pub at: At,
     /// Budget of the working set, in bytes.
     pub working_set: u64,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { working_set: default_working_set() }
+        Self { at: At::Head, working_set: default_working_set() }
     }
 }
 
@@ -66,7 +83,7 @@ pub fn default_working_set() -> u64 {
 /// Inflated frames held in memory under a byte budget.
 pub type WorkingSet = Cache<FrameId, Frame, Error>;
 
-/// An archive, opened at its newest root.
+/// An archive, opened at one of its roots.
 #[derive(Debug)]
 pub struct Store {
     storage: Arc<dyn Storage>,
@@ -84,13 +101,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens an archive: reads its settings, newest root, index and page tables.
+    /// Opens an archive: reads its settings, a root, and the index and page tables of that.
     ///
     /// # Errors
     /// If it is no archive, or one of these is missing or does not check out.
     pub fn open(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self, Error> {
         let config = read_config(&*storage)?;
-        let head = read_head(&*storage)?;
+        let head = match &options.at {
+            At::Head => read_head(&*storage, None)?,
+            At::Number(number) => read_head(&*storage, Some(*number))?,
+            At::Snapshot(name) => snapshots::read_root(&*storage, name)?,
+        };
         let root = &head.root;
         let open = |object| open_segment(&*storage, object);
         let segments = root.segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
@@ -120,7 +141,8 @@ impl Store {
         })
     }
 
-    /// Why the root that it was opened at may not be the newest; `None` if it is.
+    /// Why the root that it was opened at may not be the one that was meant (the newest, if no
+    /// other was asked for); `None` if it is.
     #[must_use]
     pub fn doubt(&self) -> Option<&str> {
         self.head.doubt.as_deref()
@@ -312,19 +334,21 @@ struct Head {
     key: String,
     root: Root,
     compatible: u32,
-    /// Why it may not be the newest.
+    /// Why it may not be the one that was meant.
     doubt: Option<String>,
 }
 
-/// The newest root that checks out: nobody names the one of highest number as a parent.
+/// The newest root that checks out, of those of one number if that is given: nobody names the one
+/// of highest number as a parent.
 ///
 /// A root that does not check out does not exist; if no other does, what is wrong with it is why
 /// the archive cannot be opened.
-fn read_head(storage: &dyn Storage) -> Result<Head, Error> {
+fn read_head(storage: &dyn Storage, only: Option<u64>) -> Result<Head, Error> {
     let mut keys: Vec<(u64, Id, String)> = storage
         .list(ROOTS)?
         .into_iter()
         .filter_map(|key| keys::parse_root(&key).map(|(number, id)| (number, id, key)))
+        .filter(|(number, ..)| only.is_none_or(|only| only == *number))
         .collect();
     keys.sort();
     let mut passed: Vec<Error> = Vec::new();
@@ -345,8 +369,8 @@ fn read_head(storage: &dyn Storage) -> Result<Head, Error> {
             Err(error) => passed.push(error),
         }
     }
-    let newest = passed.into_iter().next();
-    Err(newest.unwrap_or_else(|| Error::new(&storage.name(), Cause::NoRoot)))
+    let none = || Error::new(&storage.name(), only.map_or(Cause::NoRoot, Cause::NoSuchRoot));
+    Err(passed.into_iter().next().unwrap_or_else(none))
 }
 
 fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<(Root, u32), Error> {

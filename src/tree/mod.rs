@@ -5,6 +5,7 @@ mod edit;
 mod parallel;
 mod reader;
 mod seal;
+mod share;
 mod writer;
 
 pub use edit::TreeEdit;

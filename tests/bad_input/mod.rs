@@ -6,6 +6,7 @@ mod changing;
 mod create;
 mod interrupts;
 mod mounting;
+mod snapshots;
 mod watch;
 
 use std::path::PathBuf;

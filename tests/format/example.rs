@@ -3,7 +3,7 @@
 use packfs::format::{
     BlockHash, Codec, Config, Contents, Cutting, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
     FrameRecord, Id, IndexBuilder, Inode, InodePage, Kind, Member, ObjectRef, PackFooter, PageRef,
-    Root, Section, TAIL_LEN, Time, Totals, TreeFooter, VERSION, hex, open, seal, tail,
+    Root, Section, Snapshot, TAIL_LEN, Time, Totals, TreeFooter, VERSION, hex, open, seal, tail,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -74,6 +74,7 @@ pub fn build() -> Example {
         ("extents", extents),
         ("tree", tree_footer),
         ("tree-tail", tree_tail.to_vec()),
+        ("snapshot", snapshot(id(&root))),
         ("root", root),
         ("image-head", seal(Section::ImageHead, b"", None).0),
         ("contents", contents),
@@ -192,6 +193,11 @@ fn root(tree: ObjectRef, segment: ObjectRef) -> Vec<u8> {
         totals: Totals { entries: 3, files: 1, bytes: 15, unique: 15 },
     }
     .encode()
+}
+
+/// A snapshot of the root; the image does not have it.
+fn snapshot(root: Id) -> Vec<u8> {
+    Snapshot { number: 1, root, created: 1_700_000_120 }.encode()
 }
 
 /// The contents and the tail of the image of these objects, and its length.

@@ -2,7 +2,7 @@
 
 use packfs::format::{
     Config, Contents, EntryPage, ExtentPage, FormatError, Inode, InodePage, ObjectRef, PackFooter,
-    PageTable, Range, Root, Section, Segment, Time, TreeFooter, check, hex, read_tail,
+    PageTable, Range, Root, Section, Segment, Snapshot, Time, TreeFooter, check, hex, read_tail,
 };
 
 type Lines = Vec<String>;
@@ -20,6 +20,7 @@ pub fn fields(piece: &str, bytes: &[u8], object_len: u64) -> Result<Lines, Forma
         "extents" => extents(&ExtentPage::decode(bytes, b"")?),
         "tree" => tree(&TreeFooter::decode(bytes)?),
         "root" => root(&Root::decode(bytes)?),
+        "snapshot" => snapshot(&Snapshot::decode(bytes)?),
         "contents" => contents(&Contents::decode(bytes, object_len)?),
         "pack-tail" | "tree-tail" | "image-tail" => {
             let (offset, length) = read_tail(bytes, object_len)?;
@@ -211,6 +212,14 @@ fn root(root: &Root) -> Lines {
     lines.extend(root.parents.iter().map(|parent| format!("parent = {}", hex(parent))));
     lines.extend(root.segments.iter().map(|segment| object("segment", segment)));
     lines
+}
+
+fn snapshot(snapshot: &Snapshot) -> Lines {
+    vec![
+        format!("number = {}", snapshot.number),
+        format!("root = {}", hex(&snapshot.root)),
+        format!("created = {}", snapshot.created),
+    ]
 }
 
 fn contents(contents: &Contents) -> Lines {

@@ -5,7 +5,8 @@ mod fields;
 mod spec;
 
 use packfs::format::{
-    self, Contents, EntryPage, ExtentPage, InodePage, PackFooter, Root, Section, TreeFooter,
+    self, Contents, EntryPage, ExtentPage, InodePage, PackFooter, Root, Section, Snapshot,
+    TreeFooter,
 };
 
 /// The length of the object that ends in the tail of that name, or that has those contents.
@@ -42,6 +43,8 @@ fn the_worked_example_encodes_to_itself() {
     assert_eq!(footer.encode(), bytes("pack-footer"));
     let root = Root::decode(&bytes("root")).unwrap();
     assert_eq!(root.encode(), bytes("root"));
+    let snapshot = Snapshot::decode(&bytes("snapshot")).unwrap();
+    assert_eq!(snapshot.encode(), bytes("snapshot"));
     let page = InodePage::decode(&bytes("inodes"), b"").unwrap();
     assert_eq!(plain(Section::Inodes, &page.encode(3).0), bytes("inodes"));
     let page = EntryPage::decode(&bytes("entries"), b"").unwrap();
@@ -59,6 +62,7 @@ fn the_worked_example_encodes_to_itself() {
     let pack_id = whole(&["pack-head", "frame", "pack-footer", "pack-tail"]);
     assert_eq!(tree.origins, [*pack_id.as_bytes()]);
     assert_eq!(root.segments[0].id, *whole(&["index"]).as_bytes());
+    assert_eq!((snapshot.number, snapshot.root), (root.number, *whole(&["root"]).as_bytes()));
 }
 
 #[test]
@@ -103,6 +107,7 @@ fn the_magics_are_those_of_the_code() {
         Section::Dictionary,
         Section::Tree,
         Section::Root,
+        Section::Snapshot,
         Section::ImageHead,
         Section::Contents,
         Section::Tail,

@@ -6,15 +6,16 @@ use std::fs;
 use packfs::format::{
     BlockHash, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
     FrameRecord, IndexBuilder, Inode, InodePage, Kind, Member, ObjectRef, PackFooter, PageRef,
-    Range, Root, Section, Time, Totals, TreeFooter, open,
+    Range, Root, Section, Snapshot, Time, Totals, TreeFooter, open,
 };
 
 use super::folder;
 use crate::format::example;
 
 /// The targets that read one section, with that section and its piece of the example.
-const SECTIONS: [(&str, Section, &str); 8] = [
+const SECTIONS: [(&str, Section, &str); 9] = [
     ("root", Section::Root, "root"),
+    ("snapshot", Section::Snapshot, "snapshot"),
     ("pack_footer", Section::PackFooter, "pack-footer"),
     ("index", Section::Index, "index"),
     ("inodes", Section::Inodes, "inodes"),
@@ -71,6 +72,7 @@ fn put_section(target: &str, section: Section, name: &str, bytes: &[u8]) {
 fn full(section: Section) -> Vec<u8> {
     match section {
         Section::Root => root().encode(),
+        Section::Snapshot => snapshot().encode(),
         Section::PackFooter => pack_footer().encode(),
         Section::Index => index(),
         Section::Inodes => inodes().encode(19).0,
@@ -92,6 +94,10 @@ fn root() -> Root {
         segments: vec![part(2), part(3)],
         totals: Totals { entries: 1, files: 2, bytes: 3, unique: 4 },
     }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot { number: u64::MAX, root: [4; 32], created: -5 }
 }
 
 /// Two frames of three blocks, at offsets 48 and 58.

@@ -1,11 +1,13 @@
 //! What comes out of an archive is what went in, by every way out.
 
 mod add;
+mod diff;
 mod extract;
 mod frames;
 mod listing;
 mod mount;
 mod order;
+mod snapshots;
 mod tar;
 mod times;
 

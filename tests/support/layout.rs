@@ -117,6 +117,7 @@ fn sections(key: &str, object: &[u8], add: &mut impl FnMut(&'static str, Range<u
     match key.split('/').next().unwrap() {
         "packfs.toml" => add("settings", whole),
         "roots" => add("root", whole),
+        "snapshots" => add("snapshot", whole),
         "index" => add("index segment", whole),
         "packs" => {
             let footer = last_section(object);

@@ -139,12 +139,7 @@ impl Model {
         assert_eq!(tree.footer().entries, self.entries.len() as u64);
         for number in 1..self.next + 2 {
             assert_eq!(tree.row(number).unwrap(), self.rows.get(&number).cloned(), "{number}");
-            let mut found = Vec::new();
-            tree.extents(number, 1 << 20, 0, |extent| {
-                found.push(*extent);
-                Ok::<_, StorageError>(true)
-            })
-            .unwrap();
+            let found = extents_of(tree, number);
             let there = self.extents.get(&number).into_iter().flatten();
             let there: Vec<Extent> = there.filter_map(|extent| extent.within(1 << 20)).collect();
             assert_eq!(found, there, "{number}");
@@ -167,6 +162,46 @@ impl Model {
 fn open(storage: &Arc<MemoryStorage>, (bytes, object): &(Vec<u8>, ObjectRef)) -> Tree {
     storage.put(&super::super::key(&object.id), bytes).unwrap();
     Tree::open(Arc::clone(storage) as Arc<dyn Storage>, object).unwrap()
+}
+
+fn extents_of(tree: &Tree, inode: u64) -> Vec<Extent> {
+    let mut found = Vec::new();
+    let mut each = |extent: &Extent| {
+        found.push(*extent);
+        Ok::<_, StorageError>(true)
+    };
+    tree.extents(inode, 1 << 20, 0, &mut each).unwrap();
+    found
+}
+
+fn names_of(tree: &Tree, folder: u64) -> Vec<(Vec<u8>, Found)> {
+    let mut found = Vec::new();
+    let each = |name: &[u8], entry, _| {
+        found.push((name.to_vec(), entry));
+        true
+    };
+    tree.list(folder, 0, each).unwrap();
+    found
+}
+
+/// What two trees say that they share is the same in both; how much that is.
+fn check_shared(old: &Tree, new: &Tree) -> usize {
+    let mut shared = 0;
+    for number in 1..new.footer().next_inode + 2 {
+        if old.shares_inode(new, number) {
+            assert_eq!(old.row(number).unwrap(), new.row(number).unwrap(), "{number}");
+            shared += 1;
+        }
+        if old.shares_folder(new, number) {
+            assert_eq!(names_of(old, number), names_of(new, number), "{number}");
+            shared += 1;
+        }
+        if old.shares_extents(new, number) {
+            assert_eq!(extents_of(old, number), extents_of(new, number), "{number}");
+            shared += 1;
+        }
+    }
+    shared
 }
 
 proptest! {
@@ -196,7 +231,11 @@ proptest! {
             }
             let new = model.extents.range(fresh..).flat_map(|(_, extents)| extents);
             new.for_each(|extent| writer.extent(*extent));
-            tree = open(&storage, &writer.finish(origins.clone(), 1 + round % 2));
+            let next = open(&storage, &writer.finish(origins.clone(), 1 + round % 2));
+            if round % 16 == 0 {
+                check_shared(&tree, &next);
+            }
+            tree = next;
             prop_assert!(tree.footer().others.len() <= MAX_OTHERS);
             if round % 16 == 0 {
                 model.check(&tree);
@@ -217,7 +256,12 @@ fn pages_that_no_change_touches_are_shared() {
     assert!(edit.is_empty());
     edit.set_entry(17, b"one more", Some(Found { inode: 5, kind: Kind::File }));
     let second = edit.writer(3).unwrap().finish(vec![[7; 32]], 1);
-    let tree = open(&storage, &second);
+    let (old, tree) = (tree, open(&storage, &second));
+    // Nearly all inodes and extents, and nearly all folders; and a tree shares all with itself.
+    let all = usize::try_from(model.next + 1).unwrap() * 3;
+    assert!(check_shared(&old, &tree) * 2 > all);
+    assert_eq!(check_shared(&tree, &tree), all);
+    assert!(!old.shares_folder(&tree, 17) && old.shares_inode(&tree, 17));
     let own = |table: &[PageRef]| table.iter().filter(|page| page.tree == 0).count();
     // A last page that is short is written anew, too.
     assert!(own(&tree.footer().inodes) <= 1, "{:?}", tree.footer().inodes);
