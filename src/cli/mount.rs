@@ -13,7 +13,7 @@ use clap::Args;
 use super::{Failure, Outcome, archive, background, logger, size};
 use crate::fs::Owner;
 use crate::live::{LiveFs, LiveOptions, Packer};
-use crate::mount::{Files, OptionError, Options, SignalWatch, mount};
+use crate::mount::{Access, Files, OptionError, Options, SignalWatch, mount};
 
 /// Show an archive's files in a folder
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -163,6 +163,10 @@ fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), 
     }
     if options.snapshot.is_some() {
         let text = "a snapshot is never changed; mount it without --rw";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    if options.access == Access::Root && !rustix::process::geteuid().is_root() {
+        let text = "mount option `allow_root` goes with read-only mounts alone; use allow_other";
         return Err(Failure::Usage(text.to_owned()));
     }
     if options.uid.or(options.gid).is_some() {

@@ -92,9 +92,7 @@ impl Section {
         match self {
             Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
             Self::Dictionary => MAX_DICTIONARY,
-            Self::Tree | Self::Contents | Self::Root | Self::Snapshot | Self::Group => {
-                MAX_SMALL_TABLE
-            }
+            Self::Tree | Self::Contents | Self::Root | Self::Snapshot => MAX_SMALL_TABLE,
             _ => MAX_TABLE,
         }
     }

@@ -14,6 +14,10 @@ const ZEROS: u8 = 4;
 const CUT: u8 = 5;
 /// Where the stored length lies in an envelope.
 const STORED_AT: usize = 24;
+/// The root folder.
+const ROOT: u64 = 1;
+/// Inodes have lower numbers.
+const MAX_NUMBER: u64 = 1 << 62;
 /// Longest offset in a file.
 const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
 
@@ -164,18 +168,27 @@ pub fn seal_group(number: u64, payload: &[u8]) -> Vec<u8> {
     seal(Section::Group, &all, None).0
 }
 
+/// The number of the group that `bytes` begin with, if its checksum holds.
+#[must_use]
+pub fn group_number(bytes: &[u8]) -> Option<u64> {
+    let payload = open(Section::Group, bytes.get(..group_length(bytes)?)?).ok()?;
+    payload.first_chunk::<8>().map(|number| u64::from_le_bytes(*number))
+}
+
+/// How long the group is that `bytes` begin with, as far as it says, if they are no less.
+fn group_length(bytes: &[u8]) -> Option<usize> {
+    let stored = bytes.get(STORED_AT..)?.first_chunk::<8>()?;
+    let length = u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)?;
+    usize::try_from(length).ok().filter(|length| *length <= bytes.len())
+}
+
 /// Reads the group of that `number`, which `bytes` begin with, and tells how long it is.
 ///
 /// # Errors
 /// If it is cut short, damaged or malformed: the journal ends before it.
 pub fn open_group(number: u64, bytes: &[u8]) -> Result<(Vec<Change>, usize), FormatError> {
     let fail = |problem: Problem| problem.of(Section::Group);
-    let length = || {
-        let stored = bytes.get(STORED_AT..)?.first_chunk::<8>()?;
-        let length = u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)?;
-        usize::try_from(length).ok().filter(|length| *length <= bytes.len())
-    };
-    let length = length().ok_or_else(|| fail(Problem::Truncated))?;
+    let length = group_length(bytes).ok_or_else(|| fail(Problem::Truncated))?;
     let payload = open(Section::Group, &bytes[..length])?;
     let parse = || {
         let mut cursor = Cursor::new(&payload);
@@ -195,7 +208,7 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
     match cursor.u8()? {
         NODE => parse_node(cursor),
         ENTRY => {
-            let (folder, inode, kind) = (cursor.u64()?, cursor.u64()?, cursor.u8()?);
+            let (folder, inode, kind) = (inode_number(cursor)?, cursor.u64()?, cursor.u8()?);
             let length = usize::from(cursor.u8()?);
             let name = cursor.take(length)?;
             if !valid_name(name) {
@@ -203,13 +216,13 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
             }
             let to = match (inode, Kind::of_code(kind.into())) {
                 (0, _) => None,
-                (inode, Some(kind)) => Some((inode, kind)),
+                (1..MAX_NUMBER, Some(kind)) => Some((inode, kind)),
                 _ => return Err(Problem::Malformed("kind of an entry")),
             };
             Ok(Change::Entry { folder, name: name.into(), to })
         }
         tag @ (DATA | ZEROS) => {
-            let (number, offset, length) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+            let (number, offset, length) = (inode_number(cursor)?, cursor.u64()?, cursor.u64()?);
             let at = if tag == DATA { Some(cursor.u64()?) } else { None };
             let fits = |at: u64| at.checked_add(length).is_some_and(|end| end <= MAX_OFFSET);
             if length == 0 || !fits(offset) || !at.is_none_or(fits) {
@@ -217,13 +230,13 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
             }
             Ok(Change::Data { number, offset, length, at })
         }
-        CUT => Ok(Change::Cut { number: cursor.u64()?, size: cursor.u64()? }),
+        CUT => Ok(Change::Cut { number: inode_number(cursor)?, size: cursor.u64()? }),
         _ => Err(Problem::Malformed("unknown change")),
     }
 }
 
 fn parse_node(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
-    let (number, inherited) = (cursor.u64()?, cursor.u64()?);
+    let (number, inherited) = (inode_number(cursor)?, cursor.u64()?);
     let mut inode = Inode {
         mode: cursor.u32()?,
         nlink: cursor.u32()?,
@@ -239,7 +252,10 @@ fn parse_node(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
     if inode.mode != 0 && inode.kind().is_none() {
         return Err(Problem::Malformed("kind of an inode"));
     }
-    if number == 0 || inode.size > MAX_OFFSET || inherited > MAX_OFFSET {
+    if number == ROOT && (inode.kind() != Some(Kind::Folder) || inode.nlink == 0) {
+        return Err(Problem::Malformed("a root that is no folder"));
+    }
+    if inode.size > MAX_OFFSET || inherited > MAX_OFFSET {
         return Err(Problem::Malformed("size of an inode"));
     }
     let length = cursor.count(1)?;
@@ -249,6 +265,15 @@ fn parse_node(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
     let target = cursor.take(length)?.into();
     let xattrs = parse_set(cursor, &mut MAX_PAGE_XATTRS.clone())?;
     Ok(Change::Node { number, inherited, inode: Box::new(inode), target, xattrs })
+}
+
+/// The number of an inode, which leaves room for those to come.
+fn inode_number(cursor: &mut Cursor<'_>) -> Result<u64, Problem> {
+    let number = cursor.u64()?;
+    match (1..MAX_NUMBER).contains(&number) {
+        true => Ok(number),
+        false => Err(Problem::Malformed("number of an inode")),
+    }
 }
 
 fn parse_time(cursor: &mut Cursor<'_>) -> Result<Time, Problem> {

@@ -21,12 +21,14 @@ const TREE_LEVEL: i32 = 19;
 const MERGED: usize = 2;
 
 /// A commit of which everything is written but its root.
+#[derive(Debug)]
 pub struct Prepared {
     /// Its root.
     pub root: Root,
     /// Bytes of the index written.
     pub index: u64,
-    key: String,
+    /// The key of the root.
+    pub key: String,
     bytes: Vec<u8>,
 }
 

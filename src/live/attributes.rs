@@ -7,6 +7,8 @@ use super::{LiveFs, now};
 use crate::format::{Kind, MAX_XATTR, MAX_XATTR_SET, Time, XattrSet};
 use crate::fs::{Attr, FsError};
 
+/// Most extended attributes of a file.
+const MAX_ATTRIBUTES: usize = 1024;
 /// setxattr(2): fail if the attribute is there.
 const XATTR_CREATE: i32 = 1;
 /// setxattr(2): fail if it is not.
@@ -64,6 +66,9 @@ impl LiveFs {
     pub fn change(&self, ino: u64, changes: &Changes) -> Result<Attr, FsError> {
         if changes.size.is_some_and(|size| size > i64::MAX.cast_unsigned()) {
             return Err(FsError::TooLarge);
+        }
+        if let Some(size) = changes.size {
+            self.check_edges(ino, &[size])?;
         }
         self.changed(|state| {
             let at = now();
@@ -131,16 +136,17 @@ impl LiveFs {
         self.changed(|state| {
             let there = state.inode(ino, |_, _, xattrs| {
                 let all: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-                (xattrs.iter().any(|(known, _)| known == name), all)
+                (xattrs.iter().any(|(known, _)| known == name), all, xattrs.len())
             })?;
-            let (there, all) = there;
+            let (there, all, count) = there;
             if there && flags & XATTR_CREATE != 0 {
                 return Err(FsError::Exists);
             }
             if !there && flags & XATTR_REPLACE != 0 {
                 return Err(FsError::NoAttribute);
             }
-            if value.len() > MAX_XATTR || all + name.len() + value.len() > MAX_XATTR_SET {
+            let many = count >= MAX_ATTRIBUTES && !there;
+            if many || value.len() > MAX_XATTR || all + name.len() + value.len() > MAX_XATTR_SET {
                 return Err(FsError::NoSpace);
             }
             let node = state.node_mut(ino)?;

@@ -19,7 +19,7 @@ use crate::format::{Extent, Id, Inode, Kind};
 use crate::fs::{ArchiveFs, FsError, Owner};
 use crate::ingest::{
     self, Catalog, CreateError, CreateOptions, End, Feeder, File, Following, Gone, Item, Known,
-    Packed, Planted, Stretch, follow,
+    Packed, Planted, Prepared, Stretch, follow,
 };
 use crate::monitor::Quiet;
 use crate::storage::{Storage, StorageError, Undo};
@@ -58,6 +58,11 @@ impl From<StorageError> for CommitError {
 pub struct Committer {
     /// The blocks that the archive has, and the origins of its tree.
     known: Option<(Known, Vec<Id>)>,
+    /// The root of the oldest sealed layer, once it may be there: no other may take its place.
+    prepared: Option<Prepared>,
+    /// A layer that is committed, and whose files could not be removed. Before they are, nothing
+    /// more is committed: they would be taken for newer than it.
+    committed: Option<Arc<Layer>>,
 }
 
 /// Bytes of a file that are cut anew.
@@ -81,6 +86,7 @@ impl LiveFs {
     /// them along.
     pub fn commit(&self) -> Result<Option<u64>, CommitError> {
         let mut committer = self.committer.lock();
+        self.remove_committed(&mut committer)?;
         let mut number = None;
         // What an earlier attempt, or a crash, left.
         while self.state.read().below.layers.last().is_some() {
@@ -115,29 +121,49 @@ impl LiveFs {
         let Below { layers, base } = self.state.read().below.clone();
         let Some(layer) = layers.last() else { return Ok(None) };
         let below = Below { layers: vec![Arc::clone(layer)], base };
-        // Before anything rests on it: what is to be committed is on the disk.
-        layer.log.sync(&layer.spool)?;
-        let committed = self.write_root(&below, committer);
-        if committed.is_err() {
-            // It may know blocks that were taken back.
-            committer.known = None;
+        // What follows makes it safe in any case.
+        if let Err(error) = layer.log.sync(&layer.spool) {
+            log::warn!("{error}; it is committed now");
         }
-        let number = committed?;
-        let base = match number {
+        if committer.prepared.is_none() {
+            let prepared = self.prepare_root(&below, committer);
+            if prepared.is_err() {
+                // It may know blocks that were taken back.
+                committer.known = None;
+            }
+            committer.prepared = prepared?;
+        }
+        let base = match &committer.prepared {
             None => Arc::clone(&below.base),
-            Some(_) => {
+            Some(prepared) => {
+                // Once more where it is not sure to stay.
+                prepared.publish(&*self.storage)?;
                 let options =
                     OpenOptions { working_set: self.options.working_set, ..OpenOptions::default() };
                 let store = Store::open(Arc::clone(&self.storage), options)?;
+                if store.root().0 != prepared.key {
+                    let lost = format!("{}: is not the newest root", prepared.key);
+                    return Err(CreateError::Doubt(lost).into());
+                }
                 Arc::new(ArchiveFs::new(Arc::new(store), Owner::default()))
             }
         };
+        let number = committer.prepared.take().map(|prepared| prepared.root.number);
         self.settle(layer, base);
-        if let Err(error) = layer.remove(&self.live) {
-            log::warn!("{}: journal {}: {error}", self.live.display(), layer.number);
-        }
+        committer.committed = Some(Arc::clone(layer));
         self.signals.committed();
+        self.remove_committed(committer)?;
         Ok(number)
+    }
+
+    fn remove_committed(&self, committer: &mut Committer) -> Result<(), StorageError> {
+        if let Some(layer) = &committer.committed {
+            let name = || super::layer::journal_path(&self.live, layer.number);
+            let fail = |error| StorageError::io(&name().display().to_string(), error);
+            layer.remove(&self.live).map_err(fail)?;
+        }
+        committer.committed = None;
+        Ok(())
     }
 
     /// Puts `base` below, which has all that `layer` has.
@@ -161,13 +187,13 @@ impl LiveFs {
         state.below.base = base;
     }
 
-    /// Writes all of the commit of the only layer of `below`; returns the number of the root, or
-    /// `None` if nothing came of the changes.
-    fn write_root(
+    /// Writes all of the commit of the only layer of `below`, and publishes its root; `None` if
+    /// nothing came of the changes.
+    fn prepare_root(
         &self,
         below: &Below,
         committer: &mut Committer,
-    ) -> Result<Option<u64>, CommitError> {
+    ) -> Result<Option<Prepared>, CommitError> {
         let Below { layers, base } = below;
         let (Some(layer), store) = (layers.first(), base.store()) else { return Ok(None) };
         let mut changed = Vec::new();
@@ -191,17 +217,17 @@ impl LiveFs {
         let following = Following { store: Some(store), planted, index, created };
         let prepared = follow(following, &undo)?;
         if let Err(error) = prepared.publish(&*self.storage) {
-            // It may be there nevertheless: then nothing that it names may go.
-            if !prepared.is_absent(&*self.storage) {
-                let _ = undo.keep();
+            if prepared.is_absent(&*self.storage) {
+                return Err(error.into());
             }
-            return Err(error.into());
+            // It may stay nevertheless: then nothing that it names may go.
+            log::warn!("{error}; it is written once more");
         }
         let _ = undo.keep();
         let mut known = known;
         known.go_on(slot);
         committer.known = Some((known, origins));
-        Ok(Some(prepared.root.number))
+        Ok(Some(prepared))
     }
 
     /// How data is packed: as the store says, and as whoever mounted it wants it.
@@ -414,7 +440,8 @@ fn plant(
             continue;
         }
         totals.count(&node.inode);
-        let row = row(node, stretches.as_deref());
+        let holes = old.as_ref().map_or(0, |(old, ..)| old.holes);
+        let row = row(node, stretches.as_deref(), holes);
         match old {
             None => new.push((ino, row, stretches.unwrap_or_default())),
             Some(old) => {
@@ -458,13 +485,14 @@ fn plant(
     Ok(Some(Planted { bytes, object, totals }))
 }
 
-/// All that the inode of a file has in a tree.
-fn row(node: &Node, stretches: Option<&[Stretch]>) -> Row {
+/// All that the inode of a file has in a tree; it had so many bytes of `holes`.
+fn row(node: &Node, stretches: Option<&[Stretch]>, holes: u64) -> Row {
+    let old = holes;
     let holes = |stretches: &[Stretch]| {
         let holes = stretches.iter().filter(|stretch| stretch.count == 0);
         holes.map(|hole| hole.bytes).sum()
     };
-    let holes = stretches.map_or(node.inode.holes, holes);
+    let holes = stretches.map_or(old, holes);
     let inode = Inode { holes, xattrs: 0, target_at: 0, ..node.inode.clone() };
     (inode, node.target.clone(), node.xattrs.clone())
 }

@@ -76,6 +76,7 @@ impl LiveFs {
         let end = offset.checked_add(length).filter(|end| *end <= i64::MAX.cast_unsigned());
         let end = end.ok_or(FsError::TooLarge)?;
         self.room(length)?;
+        self.check_edges(ino, &[offset, end])?;
         let gate = self.gate.read();
         let (spool, puts, fresh) = {
             let mut state = self.state.write();
@@ -121,11 +122,34 @@ impl LiveFs {
         Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
     }
 
+    /// What is changed from one of these offsets on, or up to it, is cut anew together with the rest
+    /// of the block of the archive that it lies in. If that is damaged, it can neither be kept nor
+    /// made anew: better the write fails than the commit.
+    pub(super) fn check_edges(&self, ino: u64, edges: &[u64]) -> Result<(), FsError> {
+        for edge in edges {
+            let (from, to) = (edge.saturating_sub(1), edge.saturating_add(1));
+            let (spans, base) = {
+                let state = self.state.read();
+                let size = state.inode(ino, |inode, _, _| inode.size)?;
+                if *edge == 0 || *edge >= size {
+                    continue;
+                }
+                (state.spans(ino, from, to), Arc::clone(&state.under(ino).base))
+            };
+            let frozen = spans.iter().filter(|span| matches!(span.source, Source::Base));
+            for span in frozen {
+                base.read(ino, span.from, u32::try_from(span.to - span.from).unwrap_or(1))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes `offset..offset + length` of a file zeros that take no space, as far as it reaches.
     ///
     /// # Errors
     /// If it is not a regular file.
     pub fn punch(&self, ino: u64, offset: u64, length: u64) -> Result<(), FsError> {
+        self.check_edges(ino, &[offset, offset.saturating_add(length)])?;
         self.changed(|state| {
             let size = size_of(state, ino)?;
             let end = offset.saturating_add(length).min(size);

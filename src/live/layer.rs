@@ -36,6 +36,13 @@ impl Node {
         self.inode.mode != 0
     }
 
+    /// What its extended attributes and its target come to, in bytes.
+    #[must_use]
+    pub fn attribute_bytes(&self) -> usize {
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len());
+        self.target.len() + xattrs.sum::<usize>()
+    }
+
     /// Whether it is a regular file.
     #[must_use]
     pub fn is_file(&self) -> bool {
@@ -62,6 +69,8 @@ pub struct Layer {
     /// Changes that are not in the journal yet, but for those of `dirty` inodes.
     pending: Vec<u8>,
     dirty: HashSet<u64>,
+    /// What the attributes of these come to, in bytes.
+    dirty_bytes: usize,
     /// Ranges of the spool that nobody needs once that is in the journal.
     dropped: Vec<(u64, u64)>,
 }
@@ -72,17 +81,27 @@ impl Layer {
     /// # Errors
     /// If its journal or spool cannot be made.
     pub fn create(live: &Path, number: u64, root: u64) -> Result<Self, StorageError> {
-        // Of one that was never begun, say.
-        let _ = std::fs::remove_file(spool_path(live, number));
-        let spool = Spool::create(&spool_path(live, number))?;
-        let log = Log::create(&journal_path(live, number), JournalHead { number, root })?;
-        Ok(Self::new(number, spool, log))
+        let (journal, path) = (journal_path(live, number), spool_path(live, number));
+        let remove = || -> std::io::Result<()> {
+            remove_file(&journal)?;
+            remove_file(&path)
+        };
+        // What is there was never begun: the disk was full, say.
+        remove().map_err(|error| StorageError::io(&journal.display().to_string(), error))?;
+        let create = || -> Result<Self, StorageError> {
+            let spool = Spool::create(&path)?;
+            let log = Log::create(&journal, JournalHead { number, root })?;
+            Ok(Self::new(number, spool, log))
+        };
+        create().inspect_err(|_| {
+            let _ = remove();
+        })
     }
 
     fn new(number: u64, spool: Spool, log: Log) -> Self {
-        let (nodes, names, pending, dirty, dropped) = Default::default();
+        let (nodes, names, pending, dirty, dirty_bytes, dropped) = Default::default();
         let (spool, log) = (Arc::new(spool), Arc::new(log));
-        Self { number, nodes, names, spool, log, pending, dirty, dropped }
+        Self { number, nodes, names, spool, log, pending, dirty, dirty_bytes, dropped }
     }
 
     /// Opens the layer of that number that was left behind in the folder `live`, and tells which
@@ -99,6 +118,7 @@ impl Layer {
         let spool = Spool::open(&path)?;
         let length = spool.length();
         let mut layer = Self::new(number, spool, log);
+        let mut used = 0;
         for change in changes {
             if let Change::Data { at: Some(at), length: bytes, .. } = change
                 && at + bytes > length
@@ -107,6 +127,8 @@ impl Layer {
             }
             layer.apply(change);
         }
+        layer.nodes.values().for_each(|node| used += node.pieces.bytes());
+        layer.spool.set_used(used);
         Ok(Some((layer, head.root)))
     }
 
@@ -116,9 +138,9 @@ impl Layer {
     /// If they cannot be removed.
     pub fn remove(&self, live: &Path) -> std::io::Result<()> {
         // The journal first: without its spool it could not be applied.
-        std::fs::remove_file(journal_path(live, self.number))?;
+        remove_file(&journal_path(live, self.number))?;
         std::fs::File::open(live)?.sync_all()?;
-        std::fs::remove_file(spool_path(live, self.number))
+        remove_file(&spool_path(live, self.number))
     }
 
     /// Whether nothing was changed.
@@ -147,7 +169,9 @@ impl Layer {
     /// An inode that is about to be changed, if the layer has it.
     pub fn node_mut(&mut self, number: u64) -> Option<&mut Node> {
         let node = self.nodes.get_mut(&number)?;
-        self.dirty.insert(number);
+        if self.dirty.insert(number) {
+            self.dirty_bytes += node.attribute_bytes();
+        }
         Some(node)
     }
 
@@ -159,7 +183,9 @@ impl Layer {
 
     /// Takes an inode up from the layer below, or a new one.
     pub fn set_node(&mut self, number: u64, node: Node) {
-        self.dirty.insert(number);
+        if self.dirty.insert(number) {
+            self.dirty_bytes += node.attribute_bytes();
+        }
         self.nodes.insert(number, node);
     }
 
@@ -196,11 +222,12 @@ impl Layer {
     /// Bytes that its changes come to which are not in the journal yet, about.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.pending.len() + self.dirty.len() * NODE_BYTES
+        self.pending.len() + self.dirty.len() * NODE_BYTES + self.dirty_bytes
     }
 
     /// Hands all changes to the journal, to be written with its next sync.
     pub fn hand_over(&mut self) {
+        self.dirty_bytes = 0;
         let mut changes = std::mem::take(&mut self.pending);
         for number in self.dirty.drain() {
             match self.nodes.get(&number) {
@@ -239,6 +266,14 @@ impl Layer {
                 self.nodes.entry(number).or_default().pieces.clear(size, u64::MAX);
             }
         }
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove_file(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -4,22 +4,27 @@
 //! refers to it, then the journal is synced. So a journal never says more than the spool has. A
 //! group that is torn was acknowledged to nobody, and the journal ends before it.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, fallocate, fdatasync};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
 
 use super::spool::Spool;
-use crate::format::{Change, JournalHead, open_group, seal_group};
+use crate::format::{Change, JournalHead, Section, group_number, open_group, seal_group};
 use crate::storage::StorageError;
 
 /// Room on the disk that is set aside for what is written next, in bytes: so that files can be
 /// deleted when the disk is full.
 const RESERVE: u64 = 8 << 20;
+/// If so many bytes wait to be written, the disk does not take them.
+const MOST_WAITING: usize = 256 << 20;
+
+/// Longest journal that is read, in bytes: a layer is committed long before.
+const LONGEST: u64 = 8 << 30;
 
 /// A journal.
 #[derive(Debug)]
@@ -94,8 +99,7 @@ impl Log {
     ) -> Result<Option<(Self, JournalHead)>, StorageError> {
         let name = path.display().to_string();
         let fail = |error| StorageError::io(&name, error);
-        let file = File::options().read(true).write(true).open(path).map_err(fail)?;
-        let bytes = fs::read(path).map_err(fail)?;
+        let (file, bytes) = read(path).map_err(fail)?;
         let (head, mut end) = match JournalHead::decode(&bytes) {
             Ok(read) => read,
             // It is synced before anything is written to it.
@@ -110,13 +114,14 @@ impl Log {
                     end += length;
                     next += 1;
                 }
-                Err(error) => {
-                    // Zeros are room that was set aside.
+                // What was being written when it ended; room that was set aside is zeros.
+                Err(error) if is_torn(&bytes[end..], next) => {
                     if bytes[end..].iter().any(|byte| *byte != 0) {
                         log::warn!("{name}: ends at byte {end}, with {error}");
                     }
                     break;
                 }
+                Err(error) => return Err(StorageError::format(&name, error)),
             }
         }
         file.set_len(end as u64).map_err(fail)?;
@@ -134,7 +139,12 @@ impl Log {
     /// Whether the disk is so full that nothing should be made any more.
     #[must_use]
     pub fn is_tight(&self) -> bool {
-        self.tight.load(Ordering::Relaxed)
+        if self.tight.load(Ordering::Relaxed)
+            && let Some(mut written) = self.written.try_lock()
+        {
+            self.reserve(&mut written);
+        }
+        self.tight.load(Ordering::Relaxed) || self.incoming.lock().changes.len() > MOST_WAITING
     }
 
     /// Makes all changes that were pushed, and the data in `spool` that they refer to, survive a
@@ -186,5 +196,28 @@ impl Log {
     }
 }
 
+/// Whether what follows the last group that can be read was never whole: then neither it nor any
+/// group after it checks out.
+fn is_torn(bytes: &[u8], next: u64) -> bool {
+    let magic = Section::Group.magic();
+    let starts = bytes.windows(magic.len()).enumerate().filter(|(_, window)| *window == magic);
+    starts.into_iter().all(|(at, _)| group_number(&bytes[at..]).is_none_or(|it| it < next))
+}
+
+/// Opens a journal, which must be a regular file, and reads all of it.
+fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = File::options();
+    let mut file =
+        options.read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() > LONGEST {
+        return Err(io::Error::other("is no journal; move it away"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((file, bytes))
+}
+
 /// Length of a journal's head, in bytes.
-const HEAD_LEN: usize = crate::format::ENVELOPE_LEN + 16;
+pub const HEAD_LEN: usize = crate::format::ENVELOPE_LEN + 16;

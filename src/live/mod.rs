@@ -167,15 +167,12 @@ impl LiveFs {
     /// If a page is damaged.
     pub fn lookup(&self, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError> {
         check_name(name)?;
-        let state = self.state.read();
-        let found = match state.active.entry(folder, name) {
-            Some(known) => known,
-            None => {
-                let below = state.below.clone();
-                drop(state);
-                below.entry(folder, name)?
-            }
+        // Never while it is locked: whoever waits to write would keep a second reader waiting.
+        let (known, below) = {
+            let state = self.state.read();
+            (state.active.entry(folder, name), state.below.clone())
         };
+        let found = known.map_or_else(|| below.entry(folder, name), Ok)?;
         found.map(|found| self.attr(found.inode)).transpose()
     }
 

@@ -51,6 +51,11 @@ impl State {
         Ok(())
     }
 
+    /// Takes inodes up that are about to be changed, before any of them is: that can fail.
+    fn take_up(&mut self, numbers: &[u64]) -> Result<(), FsError> {
+        numbers.iter().try_for_each(|number| self.node_mut(*number).map(|_| ()))
+    }
+
     /// Whether there is nothing in a folder.
     fn is_empty(&self, folder: u64) -> Result<bool, FsError> {
         let mut some = false;
@@ -120,6 +125,7 @@ impl LiveFs {
                 return Err(FsError::TooManyLinks);
             }
             let at = now();
+            state.take_up(&[folder, ino])?;
             state.grow(folder, 1, 0, at)?;
             let node = state.node_mut(ino)?;
             node.inode.nlink += 1;
@@ -144,6 +150,7 @@ impl LiveFs {
                 _ => {}
             }
             let at = now();
+            state.take_up(&[folder, found.inode])?;
             state.grow(folder, -1, -i32::from(is_folder), at)?;
             self.unname(state, found, at)?;
             state.active.set_entry(folder, name, None);
@@ -199,6 +206,10 @@ impl LiveFs {
                     }
                     _ => {}
                 }
+            }
+            state.take_up(&[from, to, moved.inode])?;
+            if let Some(there) = there {
+                state.take_up(&[there.inode])?;
                 self.unname(state, there, at)?;
             }
             let folders = i32::from(is_folder);
@@ -220,6 +231,7 @@ fn exchange(
     (to, new, there): (u64, &[u8], Found),
 ) -> Result<(), FsError> {
     let at = now();
+    state.take_up(&[from, to, moved.inode, there.inode])?;
     let folders = i32::from(moved.kind == Kind::Folder) - i32::from(there.kind == Kind::Folder);
     state.grow(from, 0, -folders, at)?;
     state.grow(to, 0, folders, at)?;

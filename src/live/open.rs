@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::LiveFs;
-use super::layer::{Layer, Node, spool_path};
+use super::layer::{Layer, Node, journal_path};
+use super::log::HEAD_LEN;
 use super::packer::Signals;
 use super::state::{Below, State};
 use crate::fs::{ArchiveFs, Owner};
@@ -74,7 +75,12 @@ fn journals(live: &Path) -> Result<Vec<u64>, StorageError> {
 /// # Errors
 /// If that cannot be found out.
 pub fn has_changes(store: &Path) -> Result<bool, StorageError> {
-    Ok(!journals(&store.join(LIVE))?.is_empty())
+    let live = store.join(LIVE);
+    let longer = |number: &u64| {
+        let about = fs::metadata(journal_path(&live, *number));
+        about.is_ok_and(|about| about.len() > HEAD_LEN as u64)
+    };
+    Ok(journals(&live)?.iter().any(longer))
 }
 
 impl LiveFs {
@@ -132,7 +138,7 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
         number = journal;
         let Some((mut layer, begun)) = Layer::open(live, journal)? else { continue };
         if begun > root {
-            let journal = super::layer::journal_path(live, journal);
+            let journal = journal_path(live, journal);
             return Err(ErrorKind::Newer(begun).of(&journal.display().to_string()));
         }
         next = layer.nodes.keys().fold(next, |next, number| next.max(number.saturating_add(1)));
@@ -142,12 +148,16 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
         nameless.into_iter().for_each(|number| layer.take_away(number));
         layers.push(layer);
     }
+    let used: Vec<u64> = layers.iter().map(|layer| layer.number).collect();
+    remove_unused(live, &used)?;
     let active = match layers.pop() {
         Some(layer) if layer.number == number => layer,
         last => {
             layers.extend(last);
-            remove_unused(live, &layers, number)?;
-            Layer::create(live, number + 1, root)?
+            let number = number.checked_add(1);
+            let number =
+                number.ok_or_else(|| ErrorKind::Foreign.of(&live.display().to_string()))?;
+            Layer::create(live, number, root)?
         }
     };
     below.layers = layers.into_iter().rev().map(Arc::new).collect();
@@ -158,20 +168,19 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
 }
 
 /// Removes the journal that was never begun, and spools that no journal refers to.
-fn remove_unused(live: &Path, layers: &[Layer], last: u64) -> Result<(), StorageError> {
-    let used = |number: u64| layers.iter().any(|layer| layer.number == number);
-    let mut remove: Vec<PathBuf> = Vec::new();
-    if last > 0 && !used(last) {
-        remove.push(super::layer::journal_path(live, last));
-        remove.push(spool_path(live, last));
-    }
-    for path in remove {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StorageError::io(&path.display().to_string(), error));
+fn remove_unused(live: &Path, used: &[u64]) -> Result<(), StorageError> {
+    let remove = || -> std::io::Result<()> {
+        for entry in fs::read_dir(live)? {
+            let entry = entry?;
+            let file = entry.file_name();
+            let number = ["journal-", "spool-"]
+                .iter()
+                .find_map(|prefix| file.to_str()?.strip_prefix(prefix)?.parse::<u64>().ok());
+            if number.is_some_and(|number| !used.contains(&number)) {
+                fs::remove_file(entry.path())?;
             }
-            _ => {}
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    remove().map_err(|error| StorageError::io(&live.display().to_string(), error))
 }

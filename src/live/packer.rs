@@ -110,6 +110,14 @@ impl Packer {
     /// # Errors
     /// If the system has no threads left.
     pub fn start(fs: Arc<LiveFs>) -> std::io::Result<Self> {
+        {
+            let state = fs.state.read();
+            if !state.below.layers.is_empty() || !state.active.is_empty() {
+                // What was left behind is due like what is written now.
+                let mut flags = fs.signals.flags.lock();
+                (flags.first, flags.last) = (Some(Instant::now()), Some(Instant::now()));
+            }
+        }
         let spawn = |name: &str, body: fn(&LiveFs)| {
             let fs = Arc::clone(&fs);
             std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&fs))
@@ -218,11 +226,11 @@ impl LiveFs {
 
     /// How long until a commit is due; `None`: nothing is to be committed.
     fn due(&self, flags: &Flags) -> Option<Duration> {
-        let (first, last) = (flags.first?, flags.last?);
         let retry = flags.failed.map_or(Duration::ZERO, |at| RETRY.saturating_sub(at.elapsed()));
         if flags.commit_now {
             return Some(retry);
         }
+        let (first, last) = (flags.first?, flags.last?);
         let quiet = self.options.freeze_after.saturating_sub(last.elapsed());
         Some(quiet.min(OLDEST.saturating_sub(first.elapsed())).max(retry))
     }
@@ -301,7 +309,7 @@ impl LiveFs {
                 return Ok(());
             }
             let idle = used == 0 && nodes == 0;
-            if full && (failed || idle || Instant::now() > deadline) {
+            if failed || (full && idle) || Instant::now() > deadline {
                 return Err(FsError::NoSpace);
             }
             let mut flags = self.signals.flags.lock();

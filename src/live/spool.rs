@@ -24,6 +24,8 @@ pub struct Spool {
     dropped: AtomicU64,
     /// Whether something was written since it was last synced.
     dirty: AtomicBool,
+    /// Whether a sync failed.
+    failed: AtomicBool,
 }
 
 impl Spool {
@@ -51,8 +53,8 @@ impl Spool {
             Ok((file, length))
         };
         let (file, length) = open().map_err(|error| StorageError::io(&name, error))?;
-        let (dropped, dirty) = Default::default();
-        Ok(Self { file, name, next: AtomicU64::new(length), dropped, dirty })
+        let (dropped, dirty, failed) = Default::default();
+        Ok(Self { file, name, next: AtomicU64::new(length), dropped, dirty, failed })
     }
 
     /// How long it is, in bytes.
@@ -65,6 +67,11 @@ impl Spool {
     #[must_use]
     pub fn used(&self) -> u64 {
         self.length().saturating_sub(self.dropped.load(Ordering::Relaxed))
+    }
+
+    /// So many bytes of it are needed: what was found when it was opened.
+    pub fn set_used(&self, bytes: u64) {
+        self.dropped.store(self.length().saturating_sub(bytes), Ordering::Relaxed);
     }
 
     /// Sets a range aside, and tells where it begins.
@@ -106,12 +113,17 @@ impl Spool {
     /// Makes all that was written survive a power cut.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// If the disk fails. Then it fails for good: Linux tells of lost data once, and the next sync
+    /// would know nothing of it.
     pub fn sync(&self) -> Result<(), StorageError> {
+        if self.failed.load(Ordering::Acquire) {
+            let error = std::io::Error::other("an earlier sync of it failed");
+            return Err(StorageError::io(&self.name, error));
+        }
         if self.dirty.swap(false, Ordering::Acquire)
             && let Err(error) = fdatasync(&self.file)
         {
-            self.dirty.store(true, Ordering::Release);
+            self.failed.store(true, Ordering::Release);
             return Err(StorageError::io(&self.name, error.into()));
         }
         Ok(())

@@ -162,7 +162,6 @@ impl Filesystem for Writable {
             | InitFlags::FUSE_BIG_WRITES
             | InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2
-            | InitFlags::FUSE_WRITEBACK_CACHE
             | InitFlags::FUSE_POSIX_ACL
             | InitFlags::FUSE_EXPORT_SUPPORT;
         let refused = |what: &str| io::Error::other(format!("cannot set {what}"));
