@@ -236,6 +236,15 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         result
     }
 
+    /// The value of `key`, if it is there; it does not count as used.
+    #[must_use]
+    pub fn peek(&self, key: &K) -> Option<Arc<V>> {
+        match &lock(self.shard(key)).entry(key)?.slot {
+            Slot::Ready(value) => Some(Arc::clone(value)),
+            Slot::Loading(_) => None,
+        }
+    }
+
     /// A value that is there weighs less, or more, than was said.
     pub fn reweigh(&self, key: &K, weight: u64) {
         let mut shard = lock(self.shard(key));

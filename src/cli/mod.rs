@@ -8,6 +8,7 @@ mod create;
 mod diff;
 mod extract;
 mod failure;
+mod flush;
 mod generate;
 mod info;
 mod live;
@@ -53,6 +54,7 @@ enum Command {
     Info(info::InfoArgs),
     Mount(mount::MountArgs),
     Umount(umount::UmountArgs),
+    Flush(flush::FlushArgs),
     Snapshot(snapshot::SnapshotArgs),
     Diff(diff::DiffArgs),
     Try(trial::TryArgs),
@@ -102,6 +104,7 @@ fn run(command: &Command) -> Outcome {
         Command::Info(args) => info::run(args),
         Command::Mount(args) => mount::run(args),
         Command::Umount(args) => umount::run(args),
+        Command::Flush(args) => flush::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Try(args) => trial::run(args),

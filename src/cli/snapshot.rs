@@ -8,9 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::failure::complain;
+use super::flush::{ask_or, request};
 use super::output::print;
 use super::{Failure, Outcome, archive, time};
 use crate::format::hex;
+use crate::live::Request;
 use crate::monitor::show;
 use crate::storage::Lock;
 use crate::store::snapshots::{self, Listed};
@@ -69,15 +71,19 @@ pub(super) fn run(args: &SnapshotArgs) -> Outcome {
         Verb::Create { store, name } => create(store, name),
         Verb::Delete { store, name } => {
             let storage = archive::writable(store)?;
-            let _lock = Lock::take(store)?;
-            snapshots::delete(&*storage, name)?;
-            Ok(ExitCode::SUCCESS)
+            ask_or(store, &Request::Delete(name.clone()), || {
+                let _lock = Lock::take(store)?;
+                snapshots::delete(&*storage, name)?;
+                Ok(ExitCode::SUCCESS)
+            })
         }
         Verb::Rename { store, name, new } => {
             let storage = archive::writable(store)?;
-            let _lock = Lock::take(store)?;
-            snapshots::rename(&*storage, name, new)?;
-            Ok(ExitCode::SUCCESS)
+            ask_or(store, &Request::Rename(name.clone(), new.clone()), || {
+                let _lock = Lock::take(store)?;
+                snapshots::rename(&*storage, name, new)?;
+                Ok(ExitCode::SUCCESS)
+            })
         }
     }
 }
@@ -113,6 +119,11 @@ fn list(archive: &Path, as_json: bool) -> Outcome {
 
 fn create(store: &Path, name: &str) -> Outcome {
     archive::writable(store)?;
+    // Of a store that is mounted with --rw, with all that was written so far.
+    if let Some(number) = request(store, &Request::Create(name.to_owned()))? {
+        let name = show(name.as_bytes());
+        return print(|output| Ok(writeln!(output, "{name}: root {number}")?));
+    }
     let _lock = Lock::take(store)?;
     // Anew: what is there may have changed until it was locked.
     let store = Store::open(archive::storage(store)?, OpenOptions::default())?;

@@ -146,6 +146,32 @@ impl ArchiveFs {
         read.map(|()| gather.data()).map_err(|failure| self.hurt(ino, offset, end, failure))
     }
 
+    /// Whether [`ArchiveFs::read`] of the same would find all of it inflated.
+    #[must_use]
+    pub fn is_ready(&self, ino: u64, offset: u64, length: u32) -> bool {
+        let Ok(attr) = self.attr(ino) else { return true };
+        let end = attr.size.min(offset.saturating_add(u64::from(length)));
+        let (mut at, mut ready) = (offset, true);
+        let looked = self.store.tree().extents::<Failure>(ino, attr.size, offset, |extent| {
+            if at >= end || extent.offset > at {
+                return Ok(false);
+            }
+            let upto = end.min(extent.end());
+            if extent.origin != 0 {
+                let origin = self.store.origin(extent.origin)?;
+                let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
+                let (from, to) = (at - extent.offset, upto - extent.offset);
+                self.store.index().pieces::<Failure>(origin, run, from, to, |piece| {
+                    ready = ready && self.store.is_ready(piece.frame);
+                    Ok(())
+                })?;
+            }
+            at = upto;
+            Ok(ready && at < end)
+        });
+        ready && looked.is_ok()
+    }
+
     /// Reads bytes `from..to` of a file, to see whether they can be.
     ///
     /// # Errors

@@ -64,6 +64,32 @@ impl LiveFs {
         Ok(Data::from(bytes))
     }
 
+    /// Whether [`LiveFs::read`] of the same would find all of it in memory.
+    #[must_use]
+    pub fn is_ready(&self, ino: u64, offset: u64, length: u32) -> bool {
+        let (base, spans) = {
+            let state = self.state.read();
+            let Ok(size) = size_of(&state, ino) else { return true };
+            let end = size.min(offset.saturating_add(length.into())).max(offset);
+            (Arc::clone(&state.under(ino).base), state.spans(ino, offset, end))
+        };
+        spans.iter().all(|span| match span.source {
+            Source::Base => {
+                let length = u32::try_from(span.to - span.from).unwrap_or(u32::MAX);
+                base.is_ready(ino, span.from, length)
+            }
+            _ => true,
+        })
+    }
+
+    /// Whether a write of so many bytes to a file need not wait: there is room, and nothing of the
+    /// archive is to be looked at.
+    #[must_use]
+    pub fn is_quick_to_write(&self, ino: u64, bytes: u64) -> bool {
+        let fresh = |node: &super::layer::Node| node.inherited == 0;
+        self.has_room(bytes) && self.state.read().active.nodes.get(&ino).is_some_and(fresh)
+    }
+
     /// Writes to a file; returns how many bytes were written: all of them.
     ///
     /// What was written before and is not packed yet is overwritten where it is; the rest goes to

@@ -24,11 +24,13 @@
 //! | `open` | from a store to a file system, also after a crash |
 //! | `commit` | from a sealed layer to a root |
 //! | `extents` | which blocks of a changed file stay, and which bytes are cut anew |
+//! | `control` | what other processes can ask for |
 //! | `packer` | the threads that sync and commit |
 
 mod acl;
 mod attributes;
 mod commit;
+mod control;
 mod data;
 mod extents;
 mod layer;
@@ -50,6 +52,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use attributes::Changes;
 pub use commit::CommitError;
+pub use control::{Request, ask};
 pub use data::Writing;
 pub use list::Listing;
 pub use names::{Made, Replace};

@@ -20,7 +20,7 @@ use crate::storage::{self, ErrorKind, Lock, StorageError};
 use crate::store::{OpenOptions, Store, default_working_set};
 
 /// The folder of a store that has the lock, journals and spools of its writer.
-const LIVE: &str = "live";
+pub const LIVE: &str = "live";
 
 /// How a store is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::statvfs;
 
+use super::control::Control;
 use super::{CommitError, LiveFs};
 use crate::fs::FsError;
 use crate::storage::StorageError;
@@ -101,6 +102,7 @@ impl Signals {
 #[derive(Debug)]
 pub struct Packer {
     fs: Arc<LiveFs>,
+    control: Option<Control>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -124,7 +126,11 @@ impl Packer {
         };
         let threads =
             vec![spawn("sync", LiveFs::sync_loop)?, spawn("commit", LiveFs::commit_loop)?];
-        Ok(Self { fs, threads })
+        // Without it all goes on, but cannot be asked for anything.
+        let control = Control::start(Arc::clone(&fs));
+        let told = |error: &std::io::Error| log::warn!("{}: {error}", fs.live.display());
+        let control = control.inspect_err(told).ok();
+        Ok(Self { fs, control, threads })
     }
 
     /// Commits all there is, and ends the threads.
@@ -143,6 +149,7 @@ impl Packer {
     }
 
     fn stop(&mut self) {
+        self.control = None;
         self.fs.signals.flags.lock().stop = true;
         self.fs.signals.wake.notify_all();
         self.threads.drain(..).for_each(|thread| {
@@ -274,6 +281,12 @@ impl LiveFs {
     #[must_use]
     pub fn spooled(&self) -> u64 {
         spooled(&self.state.read())
+    }
+
+    /// Whether there is sure to be room for so many bytes more, so that nobody waits for it.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.signals.allowance.load(Ordering::Relaxed) > bytes
     }
 
     /// Waits until there is room for so many bytes more: in the spool, and on the disk for them and

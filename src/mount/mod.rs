@@ -10,6 +10,7 @@
 //! | `mountinfo` | what the kernel says is mounted where |
 //! | `adapter` | FUSE messages ↔ calls of [`crate::fs`]; no logic |
 //! | `writable` | the same for [`crate::live`], where the mount can be written to |
+//! | `pool` | threads for what would keep the event loop |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
 //! | `live` | what the mount did so far, as a file in it |
 //! | `trace` | writes down in which order files are read |
@@ -24,6 +25,7 @@ mod error;
 mod live;
 mod mountinfo;
 mod options;
+mod pool;
 mod session;
 mod signals;
 mod trace;

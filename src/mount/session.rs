@@ -21,8 +21,6 @@ use crate::live::LiveFs;
 
 /// Fewest event loops: a read that waits for storage must not keep the others waiting.
 const MIN_LOOPS: usize = 4;
-/// The same where those who write wait for room, too.
-const WRITABLE_LOOPS: usize = 16;
 /// How far the kernel reads ahead of a sequential reader, in KiB: also its largest request.
 const READ_AHEAD_KIB: &str = "1024";
 
@@ -95,7 +93,9 @@ pub fn mount(
         Files::Frozen(fs) => serve(fs, connection, options, trace),
         Files::Live(fs) => {
             let (acl, config) = (filter(options.access), config(options));
-            Session::from_fd(Writable::new(fs), connection, acl, config).and_then(Session::spawn)
+            let writable = Writable::new(fs);
+            let session = |writable| Session::from_fd(writable, connection, acl, config);
+            writable.and_then(session).and_then(Session::spawn)
         }
     };
     match served {
@@ -180,8 +180,8 @@ fn filter(access: Access) -> SessionACL {
 /// How many event loops there are.
 fn loops(options: &Options) -> usize {
     let cores = available_parallelism().map_or(1, usize::from);
-    let least = if options.writable { WRITABLE_LOOPS } else { MIN_LOOPS };
-    options.threads.map_or(cores.max(least), usize::from)
+    let default = if options.writable { 1 } else { cores.max(MIN_LOOPS) };
+    options.threads.map_or(default, usize::from)
 }
 
 fn config(options: &Options) -> Config {

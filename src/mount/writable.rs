@@ -25,10 +25,15 @@ use super::adapter::{
     reply_xattr,
 };
 use super::attributes::{bare_folder, device_of, file_attr, file_type};
+use super::pool::Pool;
 use crate::format::Time;
 use crate::fs::{Attr, FsError, Seek};
 use crate::live::{Changes, LiveFs, Made, Replace, Writing};
 
+/// How many reads are inflated, and syncs made, at a time.
+const READERS: usize = 4;
+/// How many wait for room at a time; others wait in front of them.
+const WAITERS: usize = 4;
 /// fallocate(2): the size stays.
 const KEEP_SIZE: i32 = 1;
 /// fallocate(2): make a hole.
@@ -39,11 +44,25 @@ const ZERO_RANGE: i32 = 16;
 /// A store that is written to, as FUSE asks for it.
 pub(super) struct Writable {
     fs: Arc<LiveFs>,
+    /// Where what has to be inflated is read, and written data is synced.
+    readers: Pool,
+    /// Where those who write wait for room.
+    waiters: Pool,
 }
 
 impl Writable {
-    pub(super) fn new(fs: Arc<LiveFs>) -> Self {
-        Self { fs }
+    pub(super) fn new(fs: Arc<LiveFs>) -> io::Result<Self> {
+        let (readers, waiters) = (Pool::start("read", READERS)?, Pool::start("wait", WAITERS)?);
+        Ok(Self { fs, readers, waiters })
+    }
+
+    /// Does now what needs no room or has it, else where it may wait for it.
+    fn with_room(&self, bytes: u64, job: impl FnOnce(&LiveFs) + Send + 'static) {
+        if self.fs.has_room(bytes) {
+            return job(&self.fs);
+        }
+        let fs = Arc::clone(&self.fs);
+        self.waiters.run(move || job(&fs));
     }
 
     /// Looks a name up; "." and ".." come from those who export the mount over a network.
@@ -55,19 +74,13 @@ impl Writable {
         }
     }
 
-    /// Replies with a file that the kernel counts once more.
-    fn entry(&self, found: Result<Attr, FsError>, reply: ReplyEntry) {
-        match found {
-            Ok(attr) => {
-                self.fs.remember(attr.ino);
-                reply.entry(&FOREVER, &file_attr(&attr), GENERATION);
-            }
-            Err(error) => reply.error(errno(&error)),
-        }
-    }
-
     fn make(&self, parent: INodeNo, name: &OsStr, made: &Made<'_>, reply: ReplyEntry) {
-        self.entry(self.fs.make(parent.0, name.as_bytes(), made), reply);
+        let Made { mode, umask, owner, rdev, target } = *made;
+        let (name, target) = (name.as_bytes().to_vec(), target.to_vec());
+        self.with_room(0, move |fs| {
+            let made = Made { mode, umask, owner, rdev, target: &target };
+            entry(fs, fs.make(parent.0, &name, &made), reply);
+        });
     }
 
     /// "." and "..", as far as they come after `offset`: number, offset after it, name.
@@ -126,13 +139,39 @@ impl Writable {
     }
 
     fn sync(&self, reply: ReplyEmpty) {
-        match self.fs.sync() {
+        let fs = Arc::clone(&self.fs);
+        self.readers.run(move || match fs.sync() {
             Ok(()) => reply.ok(),
             Err(error) => {
                 log::error!("{error}");
                 reply.error(errno(&error.into()));
             }
+        });
+    }
+}
+
+/// Replies with a file that the kernel counts once more.
+fn entry(fs: &LiveFs, found: Result<Attr, FsError>, reply: ReplyEntry) {
+    match found {
+        Ok(attr) => {
+            fs.remember(attr.ino);
+            reply.entry(&FOREVER, &file_attr(&attr), GENERATION);
         }
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn read(fs: &LiveFs, ino: u64, offset: u64, size: u32, reply: ReplyData) {
+    match fs.read(ino, offset, size) {
+        Ok(data) => reply.data(&data),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn write(fs: &LiveFs, ino: u64, offset: u64, data: &[u8], how: Writing, reply: ReplyWrite) {
+    match fs.write(ino, offset, data, how) {
+        Ok(written) => reply.written(written),
+        Err(error) => reply.error(errno(&error)),
     }
 }
 
@@ -140,6 +179,20 @@ fn done(result: Result<(), FsError>, reply: ReplyEmpty) {
     match result {
         Ok(()) => reply.ok(),
         Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// fallocate(2).
+fn allocate(fs: &LiveFs, ino: u64, offset: u64, length: u64, mode: i32) -> Result<(), FsError> {
+    match mode {
+        0 => fs.extend(ino, offset, length),
+        // Room that was set aside, and is not the file's, would mean nothing here.
+        KEEP_SIZE => Ok(()),
+        _ if mode == PUNCH_HOLE | KEEP_SIZE || mode == ZERO_RANGE | KEEP_SIZE => {
+            fs.punch(ino, offset, length)
+        }
+        ZERO_RANGE => fs.extend(ino, offset, length).and_then(|()| fs.punch(ino, offset, length)),
+        _ => Err(FsError::Unsupported),
     }
 }
 
@@ -182,7 +235,7 @@ impl Filesystem for Writable {
         match self.find(parent.0, name.as_bytes()) {
             // Number 0: the kernel remembers that the name is not there.
             Ok(None) => reply.entry(&FOREVER, &bare_folder(0), GENERATION),
-            Ok(Some(attr)) => self.entry(Ok(attr), reply),
+            Ok(Some(attr)) => entry(&self.fs, Ok(attr), reply),
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -276,7 +329,8 @@ impl Filesystem for Writable {
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.entry(self.fs.link(ino.0, parent.0, name.as_bytes()), reply);
+        let name = name.as_bytes().to_vec();
+        self.with_room(0, move |fs| entry(fs, fs.link(ino.0, parent.0, &name), reply));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -353,10 +407,11 @@ impl Filesystem for Writable {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.fs.read(ino.0, offset, size) {
-            Ok(data) => reply.data(&data),
-            Err(error) => reply.error(errno(&error)),
+        if self.fs.is_ready(ino.0, offset, size) {
+            return read(&self.fs, ino.0, offset, size, reply);
         }
+        let fs = Arc::clone(&self.fs);
+        self.readers.run(move || read(&fs, ino.0, offset, size, reply));
     }
 
     fn write(
@@ -373,10 +428,12 @@ impl Filesystem for Writable {
     ) {
         let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let kill = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match self.fs.write(ino.0, offset, data, Writing { cached, kill }) {
-            Ok(written) => reply.written(written),
-            Err(error) => reply.error(errno(&error)),
+        let how = Writing { cached, kill };
+        if self.fs.is_quick_to_write(ino.0, data.len() as u64) {
+            return write(&self.fs, ino.0, offset, data, how, reply);
         }
+        let (fs, data) = (Arc::clone(&self.fs), data.to_vec());
+        self.waiters.run(move || write(&fs, ino.0, offset, &data, how, reply));
     }
 
     fn fallocate(
@@ -389,20 +446,8 @@ impl Filesystem for Writable {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let (fs, ino) = (&self.fs, ino.0);
-        let result = match mode {
-            0 => fs.extend(ino, offset, length),
-            // Room that was set aside, and is not the file's, would mean nothing here.
-            KEEP_SIZE => Ok(()),
-            _ if mode == PUNCH_HOLE | KEEP_SIZE || mode == ZERO_RANGE | KEEP_SIZE => {
-                fs.punch(ino, offset, length)
-            }
-            ZERO_RANGE => {
-                fs.extend(ino, offset, length).and_then(|()| fs.punch(ino, offset, length))
-            }
-            _ => Err(FsError::Unsupported),
-        };
-        done(result, reply);
+        let ino = ino.0;
+        self.with_room(length, move |fs| done(allocate(fs, ino, offset, length, mode), reply));
     }
 
     fn lseek(
@@ -483,7 +528,10 @@ impl Filesystem for Writable {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        done(self.fs.set_xattr(ino.0, name.as_bytes(), value, flags), reply);
+        let (name, value) = (name.as_bytes().to_vec(), value.to_vec());
+        self.with_room(value.len() as u64, move |fs| {
+            done(fs.set_xattr(ino.0, &name, &value, flags), reply);
+        });
     }
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {

@@ -235,6 +235,12 @@ impl Store {
         self.working_set.get(id, weight(inflated.into()), lost, || self.load(id, wanted))
     }
 
+    /// Whether a frame is in the working set, inflated to its end.
+    #[must_use]
+    pub fn is_ready(&self, id: FrameId) -> bool {
+        self.working_set.peek(&id).is_some_and(|frame| frame.whole().is_some())
+    }
+
     /// Calls `with` with the first `wanted` bytes at least of a frame.
     ///
     /// A frame is inflated as far as it is wanted, and goes on from there when more is.

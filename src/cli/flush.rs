@@ -1,0 +1,61 @@
+//! `packfs flush`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output::print;
+use super::{Failure, Outcome};
+use crate::live::{Request, ask};
+use crate::mount::{FS_TYPE, mount_at};
+
+/// Make what was written to a mount part of its store now
+#[derive(Debug, Args)]
+pub(super) struct FlushArgs {
+    /// The store, or the folder that it is mounted on with --rw
+    store: PathBuf,
+}
+
+pub(super) fn run(args: &FlushArgs) -> Outcome {
+    let shown = args.store.display();
+    let mounted = args.store.canonicalize().and_then(|dir| mount_at(&dir)).ok().flatten();
+    let mounted = mounted.filter(|entry| entry.fs_type == FS_TYPE);
+    let store = match &mounted {
+        Some(entry) => {
+            // What programs wrote to memory that they share with a file may not be there yet.
+            let dir = std::fs::File::open(&args.store)?;
+            rustix::fs::syncfs(&dir)
+                .map_err(|error| Failure::Failed(format!("{shown}: {error}")))?;
+            Path::new(&entry.source)
+        }
+        None => &args.store,
+    };
+    match request(store, &Request::Flush)? {
+        Some(root) => print(|output| Ok(writeln!(output, "{shown}: root {root}")?)),
+        None => {
+            let text = format!("{shown}: is not mounted with --rw; there is nothing to flush");
+            Err(Failure::Failed(text))
+        }
+    }
+}
+
+/// Asks whoever writes to a store; `None`: nobody who could be asked does.
+pub(super) fn request(store: &Path, request: &Request) -> Result<Option<String>, Failure> {
+    let shown = store.display();
+    match ask(store, request) {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(what))) => Ok(Some(what)),
+        Ok(Some(Err(why))) => Err(Failure::Failed(why)),
+        Err(error) => Err(Failure::Failed(format!("{shown}: asked its mount: {error}"))),
+    }
+}
+
+/// Has whoever writes to a store do it, else does it here.
+pub(super) fn ask_or(store: &Path, wanted: &Request, here: impl FnOnce() -> Outcome) -> Outcome {
+    match request(store, wanted)? {
+        Some(_) => Ok(ExitCode::SUCCESS),
+        None => here(),
+    }
+}
