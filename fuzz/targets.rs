@@ -8,9 +8,9 @@ use std::fmt::Debug;
 
 use packfs::format::{
     BlockHash, Codec, Config, Contents, Cutting, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
-    ExtentPage, FormatError, InodePage, PackFooter, Root, Sealer, Section, Segment, Snapshot,
-    TAIL_LEN, TreeFooter, VERSION, check, open, open_with, read_tail, seal, tail,
-    valid_snapshot_name,
+    ExtentPage, FormatError, InodePage, JournalHead, PackFooter, Root, Sealer, Section, Segment,
+    Snapshot, TAIL_LEN, TreeFooter, VERSION, check, group_number, open, open_group, open_with,
+    read_tail, seal, seal_group, tail, valid_snapshot_name,
 };
 use packfs::pack::Inflation;
 use packfs::tar::{TarEntry, TarError, TarReader, TarWriter};
@@ -25,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("envelope", envelope),
     ("root", root),
     ("snapshot", snapshot),
+    ("journal", journal),
     ("pack_footer", pack_footer),
     ("index", index),
     ("inodes", inodes),
@@ -68,6 +69,23 @@ fn both_ways<T: PartialEq + Debug>(
             assert_eq!(again.as_ref(), Ok(&value), "what was decoded does not survive encoding");
         }
     }
+}
+
+/// A journal: its head, and groups, as they are and as changes in a group that checks out.
+pub fn journal(data: &[u8]) {
+    if let Ok((head, length)) = JournalHead::decode(data) {
+        assert!(length <= data.len());
+        assert_eq!(JournalHead::decode(&head.encode()), Ok((head, length)));
+    }
+    let _ = group_number(data);
+    let _ = open_group(1, data);
+    let sealed = seal_group(1, data);
+    let Ok((changes, length)) = open_group(1, &sealed) else { return };
+    assert_eq!((length, group_number(&sealed)), (sealed.len(), Some(1)));
+    let mut again = Vec::new();
+    changes.iter().for_each(|change| change.encode(&mut again));
+    let again = open_group(1, &seal_group(1, &again)).map(|(changes, _)| changes);
+    assert_eq!(again.as_ref(), Ok(&changes), "changes do not survive encoding");
 }
 
 /// `packfs.toml`: as it is, with a seal that holds, and settings with the input as a string.

@@ -108,6 +108,8 @@ fn the_magics_are_those_of_the_code() {
         Section::Tree,
         Section::Root,
         Section::Snapshot,
+        Section::Journal,
+        Section::Group,
         Section::ImageHead,
         Section::Contents,
         Section::Tail,

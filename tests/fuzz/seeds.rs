@@ -4,9 +4,9 @@
 use std::fs;
 
 use packfs::format::{
-    BlockHash, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
-    FrameRecord, IndexBuilder, Inode, InodePage, Kind, Member, ObjectRef, PackFooter, PageRef,
-    Range, Root, Section, Snapshot, Time, Totals, TreeFooter, open,
+    BlockHash, Change, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
+    FrameRecord, IndexBuilder, Inode, InodePage, JournalHead, Kind, Member, ObjectRef, PackFooter,
+    PageRef, Range, Root, Section, Snapshot, Time, Totals, TreeFooter, open, seal_group,
 };
 
 use super::folder;
@@ -45,6 +45,10 @@ fn write() {
     let sealed = config.windows(8).position(|at| at == b"\n[seal]\n").unwrap();
     put("config", "example", config);
     put("config", "example-body", &config[b"# PFSconf:".len()..sealed]);
+    let changes = journal();
+    put("journal", "head", &JournalHead { number: 3, root: 7 }.encode());
+    put("journal", "group", &seal_group(1, &changes));
+    put("journal", "changes", &changes);
     for piece in ["pack-tail", "tree-tail", "image-tail"] {
         put("tail", piece, example.get(piece));
     }
@@ -94,6 +98,33 @@ fn root() -> Root {
         segments: vec![part(2), part(3)],
         totals: Totals { entries: 1, files: 2, bytes: 3, unique: 4 },
     }
+}
+
+/// One change of each kind.
+fn journal() -> Vec<u8> {
+    let time = Time { sec: -5, nsec: 7 };
+    let (mode, times) = (0o120_777, Some((time, time)));
+    let inode = Inode { mode, nlink: 1, size: 3, mtime: time, times, ..Inode::default() };
+    let node = |inode: Inode| Change::Node {
+        number: 9,
+        inherited: 4,
+        inode: Box::new(inode),
+        target: (*b"abc").into(),
+        xattrs: vec![(b"user.a".to_vec(), vec![1])],
+    };
+    let entry = |to| Change::Entry { folder: 1, name: (*b"name").into(), to };
+    let changes = [
+        node(inode),
+        node(Inode { times: Some(Default::default()), ..Inode::default() }),
+        entry(Some((9, Kind::Symlink))),
+        entry(None),
+        Change::Data { number: 9, offset: 5, length: 6, at: Some(7) },
+        Change::Data { number: 9, offset: 5, length: 6, at: None },
+        Change::Cut { number: 9, size: 3 },
+    ];
+    let mut bytes = Vec::new();
+    changes.iter().for_each(|change| change.encode(&mut bytes));
+    bytes
 }
 
 fn snapshot() -> Snapshot {
