@@ -161,6 +161,10 @@ fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), 
         let fs = archive::open(&args.archive, at, options.working_set, owner)?;
         return Ok((Files::Frozen(Arc::new(fs)), None));
     }
+    if options.trace.is_some() {
+        let text = "--trace goes with read-only mounts alone; mount it without --rw";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     if options.snapshot.is_some() {
         let text = "a snapshot is never changed; mount it without --rw";
         return Err(Failure::Usage(text.to_owned()));

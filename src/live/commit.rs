@@ -287,12 +287,11 @@ fn pack(
     let failure = Mutex::new(None);
     let work = |cuts: &[CutJob], feeder: &mut Feeder| {
         cuts.iter().try_for_each(|cut| {
-            read(below, cut, feeder).or_else(|error| match error {
-                Reading::Gone => Err(Gone),
-                Reading::Failed(error) => {
+            read(below, cut, feeder).map_err(|error| {
+                if let Reading::Failed(error) = error {
                     *failure.lock() = Some(error);
-                    Err(Gone)
                 }
+                Gone
             })
         })
     };
@@ -397,9 +396,9 @@ fn order(layer: &Layer, changed: &[Changed]) -> Vec<usize> {
 }
 
 /// The place of a folder in the catalog; the folders around it are added as far as they are known.
-fn folder_of<'a>(
+fn folder_of(
     ino: u64,
-    names: &HashMap<u64, (u64, &'a [u8])>,
+    names: &HashMap<u64, (u64, &[u8])>,
     folders: &mut HashMap<u64, u32>,
     catalog: &mut Catalog,
 ) -> u32 {

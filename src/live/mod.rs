@@ -68,7 +68,7 @@ use packer::Signals;
 use state::State;
 
 /// The counts of look-ups are spread over so many locks.
-const SHARDS: u64 = 16;
+const SHARDS: usize = 16;
 
 /// A store as a file system that can be written to.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub struct LiveFs {
     /// Held shared by whoever writes to the spool, so that nobody does while a layer is sealed.
     gate: RwLock<()>,
     /// How often the kernel was told of each inode, less what it forgot.
-    known: [Mutex<HashMap<u64, u64>>; SHARDS as usize],
+    known: [Mutex<HashMap<u64, u64>>; SHARDS],
     lists: Lists,
     signals: Signals,
     committer: Mutex<Committer>,
@@ -109,7 +109,7 @@ impl LiveFs {
     }
 
     fn known(&self, ino: u64) -> &Mutex<HashMap<u64, u64>> {
-        &self.known[usize::try_from(ino % SHARDS).unwrap_or(0)]
+        &self.known[usize::try_from(ino % SHARDS as u64).unwrap_or(0)]
     }
 
     /// The kernel was told of an inode once more.

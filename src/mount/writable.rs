@@ -14,17 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, INodeNo, InitFlags, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::adapter::{
-    DOTS, FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST, SEEK_DATA, SEEK_HOLE, errno,
-    reply_xattr,
+    FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST, SEEK_DATA, SEEK_HOLE, errno, reply_xattr,
 };
-use super::attributes::{bare_folder, device_of, file_attr, file_type};
+use super::answer::{allocate, done, entry, fill, fill_plus, read, write};
+use super::attributes::{bare_folder, device_of, file_attr};
 use super::pool::Pool;
 use crate::format::Time;
 use crate::fs::{Attr, FsError, Seek};
@@ -34,12 +34,6 @@ use crate::live::{Changes, LiveFs, Made, Replace, Writing};
 const READERS: usize = 4;
 /// How many wait for room at a time; others wait in front of them.
 const WAITERS: usize = 4;
-/// fallocate(2): the size stays.
-const KEEP_SIZE: i32 = 1;
-/// fallocate(2): make a hole.
-const PUNCH_HOLE: i32 = 2;
-/// fallocate(2): make zeros.
-const ZERO_RANGE: i32 = 16;
 
 /// A store that is written to, as FUSE asks for it.
 pub(super) struct Writable {
@@ -83,61 +77,6 @@ impl Writable {
         });
     }
 
-    /// "." and "..", as far as they come after `offset`: number, offset after it, name.
-    fn dots(&self, folder: u64, offset: u64) -> Result<Vec<(&'static str, u64, u64)>, FsError> {
-        let mut dots = Vec::new();
-        if offset < 1 {
-            dots.push((".", folder, 1));
-        }
-        if offset < DOTS {
-            dots.push(("..", self.fs.parent(folder)?, DOTS));
-        }
-        Ok(dots)
-    }
-
-    fn fill(&self, folder: u64, offset: u64, reply: &mut ReplyDirectory) -> Result<(), FsError> {
-        for (name, number, next) in self.dots(folder, offset)? {
-            if reply.add(INodeNo(number), next, FileType::Directory, name) {
-                return Ok(());
-            }
-        }
-        self.fs.list(folder, offset.saturating_sub(DOTS), &mut |entry| {
-            let next = entry.next.saturating_add(DOTS);
-            let name = OsStr::from_bytes(entry.name);
-            !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), name)
-        })
-    }
-
-    fn fill_plus(
-        &self,
-        folder: u64,
-        offset: u64,
-        reply: &mut ReplyDirectoryPlus,
-    ) -> Result<(), FsError> {
-        // The kernel takes no more than the number from "." and "..", and counts no look-up.
-        for (name, number, next) in self.dots(folder, offset)? {
-            let attr = bare_folder(number);
-            if reply.add(attr.ino, next, name, &FOREVER, &attr, GENERATION) {
-                return Ok(());
-            }
-        }
-        let mut some = false;
-        let listed =
-            self.fs.list_with_attrs(folder, offset.saturating_sub(DOTS), &mut |entry, attr| {
-                let next = entry.next.saturating_add(DOTS);
-                let name = OsStr::from_bytes(entry.name);
-                let attr = file_attr(attr);
-                if reply.add(attr.ino, next, name, &FOREVER, &attr, GENERATION) {
-                    return false;
-                }
-                self.fs.remember(attr.ino.0);
-                some = true;
-                true
-            });
-        // What comes before a damage is listed; the kernel then asks for what comes after.
-        if some { Ok(()) } else { listed }
-    }
-
     fn sync(&self, reply: ReplyEmpty) {
         let fs = Arc::clone(&self.fs);
         self.readers.run(move || match fs.sync() {
@@ -147,52 +86,6 @@ impl Writable {
                 reply.error(errno(&error.into()));
             }
         });
-    }
-}
-
-/// Replies with a file that the kernel counts once more.
-fn entry(fs: &LiveFs, found: Result<Attr, FsError>, reply: ReplyEntry) {
-    match found {
-        Ok(attr) => {
-            fs.remember(attr.ino);
-            reply.entry(&FOREVER, &file_attr(&attr), GENERATION);
-        }
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-fn read(fs: &LiveFs, ino: u64, offset: u64, size: u32, reply: ReplyData) {
-    match fs.read(ino, offset, size) {
-        Ok(data) => reply.data(&data),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-fn write(fs: &LiveFs, ino: u64, offset: u64, data: &[u8], how: Writing, reply: ReplyWrite) {
-    match fs.write(ino, offset, data, how) {
-        Ok(written) => reply.written(written),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-fn done(result: Result<(), FsError>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-/// fallocate(2).
-fn allocate(fs: &LiveFs, ino: u64, offset: u64, length: u64, mode: i32) -> Result<(), FsError> {
-    match mode {
-        0 => fs.extend(ino, offset, length),
-        // Room that was set aside, and is not the file's, would mean nothing here.
-        KEEP_SIZE => Ok(()),
-        _ if mode == PUNCH_HOLE | KEEP_SIZE || mode == ZERO_RANGE | KEEP_SIZE => {
-            fs.punch(ino, offset, length)
-        }
-        ZERO_RANGE => fs.extend(ino, offset, length).and_then(|()| fs.punch(ino, offset, length)),
-        _ => Err(FsError::Unsupported),
     }
 }
 
@@ -480,7 +373,7 @@ impl Filesystem for Writable {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match self.fill(ino.0, offset, &mut reply) {
+        match fill(&self.fs, ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
@@ -494,7 +387,7 @@ impl Filesystem for Writable {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        match self.fill_plus(ino.0, offset, &mut reply) {
+        match fill_plus(&self.fs, ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
