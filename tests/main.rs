@@ -6,6 +6,7 @@
 //! | `format` | `format-spec.md` and the code say the same |
 //! | `fuzz` | what fuzzing started from and found stays handled |
 //! | `round_trip` | what comes out of an archive is what went in, by every way out |
+//! | `live` | a store that is written to is a folder, and loses nothing in a crash |
 //! | `mounting` | options, permissions, unmounting, `try` |
 //! | `determinism` | the same input gives the same image |
 //! | `bad_input` | what cannot be done ends in one clear line and leaves nothing behind |
@@ -21,6 +22,7 @@ mod damage;
 mod determinism;
 mod format;
 mod fuzz;
+mod live;
 mod mounting;
 mod round_trip;
 mod support;

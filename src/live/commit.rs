@@ -1,10 +1,10 @@
 //! From a layer to a root.
 //!
 //! Order of writes: the layer is sealed, and a new one begun (journal and spool, synced). Then, as
-//! for any commit, packs, index, tree, root, each synced before the next. Publishing the root is the
-//! commit. After that the journal of the sealed layer is removed, the folder synced, and its spool
-//! removed. A crash before the root leaves both layers; one after it leaves a journal whose changes
-//! the root has: it says what is so, not what was done, so it can be applied once more.
+//! for any commit, packs, index, tree, root, each synced before the next. Publishing the root is
+//! the commit. After that the journal of the sealed layer is removed, the folder synced, and its
+//! spool removed. A crash before the root leaves both layers; one after it leaves a journal whose
+//! changes the root has: it says what is so, not what was done, so it can be applied once more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,21 +13,20 @@ use parking_lot::Mutex;
 
 use super::extents::{Part, parts};
 use super::layer::{Layer, Node};
+use super::plant::plant;
 use super::state::{Below, Span};
 use super::{LiveFs, data};
-use crate::format::{Extent, Id, Inode, Kind};
+use crate::format::{Id, Kind};
 use crate::fs::{ArchiveFs, FsError, Owner};
 use crate::ingest::{
     self, Catalog, CreateError, CreateOptions, End, Feeder, File, Following, Gone, Item, Known,
-    Packed, Planted, Prepared, Stretch, follow,
+    Packed, Prepared, Stretch, follow,
 };
 use crate::monitor::Quiet;
 use crate::storage::{Storage, StorageError, Undo};
 use crate::store::{OpenOptions, Store};
-use crate::tree::{ROOT, Row, TreeEdit};
+use crate::tree::ROOT;
 
-/// Level that tree pages are compressed at: a commit writes few, and often.
-const TREE_LEVEL: i32 = 12;
 /// Files are read in bites of so many bytes.
 const BITE: u64 = 1 << 20;
 /// A job has at most so many cuts, or about so many bytes.
@@ -112,6 +111,11 @@ impl LiveFs {
         let mut state = self.state.write();
         state.active.hand_over();
         let sealed = Arc::new(std::mem::replace(&mut state.active, fresh));
+        for (ino, below) in &mut state.orphans {
+            if sealed.nodes.contains_key(ino) {
+                below.layers.insert(0, Arc::clone(&sealed));
+            }
+        }
         state.below.layers.insert(0, sealed);
         Ok(true)
     }
@@ -175,12 +179,12 @@ impl LiveFs {
             if !node.is_there() || node.inode.nlink > 0 {
                 continue;
             }
-            if self.is_known(*ino) {
-                let below = Below { layers: Vec::new(), base: Arc::clone(&old) };
-                let orphan = state.orphans.entry(*ino).or_insert(below);
-                orphan.layers.insert(0, Arc::clone(layer));
-            } else {
+            if !self.is_known(*ino) {
                 state.orphans.remove(ino);
+            } else if !state.orphans.contains_key(ino) {
+                let with = |layer: &&Arc<Layer>| layer.nodes.contains_key(ino);
+                let layers = state.below.layers.iter().filter(with).cloned().collect();
+                state.orphans.insert(*ino, Below { layers, base: Arc::clone(&old) });
             }
         }
         state.below.layers.pop();
@@ -197,7 +201,7 @@ impl LiveFs {
         let Below { layers, base } = below;
         let (Some(layer), store) = (layers.first(), base.store()) else { return Ok(None) };
         let mut changed = Vec::new();
-        for (ino, node) in sorted(&layer.nodes) {
+        for (ino, node) in layer.sorted() {
             if let Some(parts) = changed_parts(below, ino, node)? {
                 changed.push(Changed { ino, parts });
             }
@@ -210,7 +214,7 @@ impl LiveFs {
         let Packed { index, origin, known, savings, .. } = packed;
         let origins: Vec<Id> = origins.into_iter().chain(origin).collect();
         let slot = u32::try_from(origins.len() + 1).unwrap_or(u32::MAX);
-        let planted = plant(layer, base, data, origins.clone(), &options)?;
+        let planted = plant(layer, base, data, origins.clone(), options.threads)?;
         let Some(mut planted) = planted else { return Ok(None) };
         planted.totals.unique = savings.unique;
         let created = super::now().sec;
@@ -241,13 +245,6 @@ impl LiveFs {
             ..CreateOptions::default()
         }
     }
-}
-
-/// The inodes of a layer in the order of their numbers.
-fn sorted(nodes: &HashMap<u64, Node>) -> Vec<(u64, &Node)> {
-    let mut nodes: Vec<(u64, &Node)> = nodes.iter().map(|(ino, node)| (*ino, node)).collect();
-    nodes.sort_unstable_by_key(|(ino, _)| *ino);
-    nodes
 }
 
 /// The parts of a file whose data has changed; `None` if it has not, or nobody will see it.
@@ -416,82 +413,4 @@ fn folder_of(
         folders.insert(ino, around);
     }
     around
-}
-
-/// Writes the tree that has the changes of a layer; `None` if it would be the one that there is.
-fn plant(
-    layer: &Layer,
-    base: &ArchiveFs,
-    mut data: HashMap<u64, Vec<Stretch>>,
-    origins: Vec<Id>,
-    options: &CreateOptions,
-) -> Result<Option<Planted>, CommitError> {
-    let (tree, mut totals) = (base.store().tree(), base.store().root().1.totals);
-    let mut edit = TreeEdit::new(tree);
-    let mut new = Vec::new();
-    for (ino, node) in sorted(&layer.nodes) {
-        let stretches = data.remove(&ino);
-        let kept = node.is_there() && node.inode.nlink > 0;
-        let old = tree.row(ino)?;
-        old.iter().for_each(|(old, ..)| totals.uncount(old));
-        if !kept {
-            old.iter().for_each(|_| edit.remove_inode(ino));
-            continue;
-        }
-        totals.count(&node.inode);
-        let holes = old.as_ref().map_or(0, |(old, ..)| old.holes);
-        let row = row(node, stretches.as_deref(), holes);
-        match old {
-            None => new.push((ino, row, stretches.unwrap_or_default())),
-            Some(old) => {
-                if let Some(stretches) = stretches {
-                    edit.set_extents(ino, ingest::extents(ino, &stretches).collect());
-                    edit.set_inode(ino, row);
-                } else if row != old {
-                    edit.set_inode(ino, row);
-                }
-            }
-        }
-    }
-    for (folder, names) in &layer.names {
-        let there = tree.row(*folder)?.is_some();
-        for (name, to) in names {
-            let old = if there { tree.lookup(*folder, name)? } else { None };
-            totals.entries = totals.entries.saturating_add(u64::from(to.is_some()));
-            totals.entries = totals.entries.saturating_sub(u64::from(old.is_some()));
-            if there && old != *to {
-                edit.set_entry(*folder, name, *to);
-            }
-        }
-    }
-    if edit.is_empty() && new.is_empty() {
-        return Ok(None);
-    }
-    let mut writer = edit.writer(TREE_LEVEL)?;
-    for (ino, (inode, target, xattrs), stretches) in new {
-        if ino < writer.next_inode() {
-            let path = base.path_of(ino);
-            return Err(CreateError::Inconsistent(crate::monitor::show(&path)).into());
-        }
-        writer.go_to(ino);
-        writer.inode(inode, &target, &xattrs);
-        ingest::extents(ino, &stretches).for_each(|extent: Extent| writer.extent(extent));
-        for (name, to) in layer.names.get(&ino).into_iter().flatten() {
-            to.iter().for_each(|to| writer.entry(ino, name, to.inode, to.kind));
-        }
-    }
-    let (bytes, object) = writer.finish(origins, options.threads);
-    Ok(Some(Planted { bytes, object, totals }))
-}
-
-/// All that the inode of a file has in a tree; it had so many bytes of `holes`.
-fn row(node: &Node, stretches: Option<&[Stretch]>, holes: u64) -> Row {
-    let old = holes;
-    let holes = |stretches: &[Stretch]| {
-        let holes = stretches.iter().filter(|stretch| stretch.count == 0);
-        holes.map(|hole| hole.bytes).sum()
-    };
-    let holes = stretches.map_or(old, holes);
-    let inode = Inode { holes, xattrs: 0, target_at: 0, ..node.inode.clone() };
-    (inode, node.target.clone(), node.xattrs.clone())
 }

@@ -65,7 +65,8 @@ fn socket(live: &Path) -> io::Result<(File, PathBuf)> {
     Ok((folder, path.into()))
 }
 
-/// Asks whoever writes to the store in a folder; `None`: it does not listen. Waits until it is done.
+/// Asks whoever writes to the store in a folder, and waits until it is done; `None`: it does not
+/// listen.
 ///
 /// # Errors
 /// If the connection breaks; inside: why it was refused.

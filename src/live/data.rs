@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustix::fs::{StatVfs, statvfs};
 
+use super::extents::whole_hole;
 use super::names::touch;
 use super::pieces::Piece;
 use super::state::{Source, Span, State};
@@ -148,9 +149,9 @@ impl LiveFs {
         Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
     }
 
-    /// What is changed from one of these offsets on, or up to it, is cut anew together with the rest
-    /// of the block of the archive that it lies in. If that is damaged, it can neither be kept nor
-    /// made anew: better the write fails than the commit.
+    /// What is changed from one of these offsets on, or up to it, is cut anew together with the
+    /// rest of the block of the archive that it lies in. If that is damaged, it can neither be kept
+    /// nor made anew: better the write fails than the commit.
     pub(super) fn check_edges(&self, ino: u64, edges: &[u64]) -> Result<(), FsError> {
         for edge in edges {
             let (from, to) = (edge.saturating_sub(1), edge.saturating_add(1));
@@ -222,8 +223,14 @@ impl LiveFs {
         drop(state);
         for Span { from, to, source } in spans {
             let found = match (source, whence) {
-                (Source::Hole, Seek::Hole) | (Source::Spool(..), Seek::Data) => Some(from),
-                (Source::Hole | Source::Spool(..), _) => None,
+                (Source::Hole, _) => match (whole_hole(from, to, size), whence) {
+                    (hole, Seek::Hole) => hole.map(|(first, _)| first),
+                    (None, Seek::Data) => Some(from),
+                    (Some((first, _)), Seek::Data) if first > from => Some(from),
+                    (Some((_, last)), Seek::Data) => Some(last).filter(|last| *last < to),
+                },
+                (Source::Spool(..), Seek::Data) => Some(from),
+                (Source::Spool(..), Seek::Hole) => None,
                 (Source::Base, _) => match base.seek(ino, from, whence) {
                     Ok(found) => Some(found).filter(|found| *found < to),
                     Err(FsError::NoData) => None,

@@ -7,8 +7,16 @@ use crate::index::Run;
 use crate::ingest::Stretch;
 use crate::store::{Cause, Store};
 
-/// Shorter holes are kept as zeros, in bytes: an extent of their own would be longer.
-const SHORTEST_HOLE: u64 = 4096;
+/// Holes are of whole units of so many bytes, as on other file systems; what is left of one is
+/// zeros, like any data.
+const UNIT: u64 = 4096;
+
+/// The hole that `from..to` of a file of `size` bytes comes to; `None` if it is too short.
+pub fn whole_hole(from: u64, to: u64, size: u64) -> Option<(u64, u64)> {
+    let first = from.checked_next_multiple_of(UNIT)?;
+    let last = if to == size { to } else { to / UNIT * UNIT };
+    (first < last).then_some((first, last))
+}
 
 /// A part of a changed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,19 +32,26 @@ pub enum Part {
     },
 }
 
-/// The parts of a file whose bytes are those of `spans`, over those that `base` has of it.
+/// The parts of a file of which all bytes are those of `spans`, over those that `base` has of it.
 ///
 /// # Errors
 /// If a page or the index of the archive is damaged.
 pub fn parts(base: &ArchiveFs, ino: u64, spans: &[Span]) -> Result<Vec<Part>, FsError> {
     let mut parts = Vec::new();
-    for span in spans {
-        match span.source {
-            Source::Hole if span.to - span.from >= SHORTEST_HOLE => {
-                parts.push(Part::Kept(hole(span.to - span.from)));
+    let size = spans.last().map_or(0, |span| span.to);
+    for Span { from, to, source } in spans {
+        let (from, to) = (*from, *to);
+        match source {
+            Source::Hole => {
+                let (first, last) = whole_hole(from, to, size).unwrap_or((to, to));
+                cut(&mut parts, from, first);
+                if first < last {
+                    parts.push(Part::Kept(hole(last - first)));
+                }
+                cut(&mut parts, last, to);
             }
-            Source::Hole | Source::Spool(..) => cut(&mut parts, span.from, span.to),
-            Source::Base => keep(base, ino, span.from, span.to, &mut parts)?,
+            Source::Spool(..) => cut(&mut parts, from, to),
+            Source::Base => keep(base, ino, from, to, &mut parts)?,
         }
     }
     Ok(parts)
@@ -48,6 +63,7 @@ fn hole(bytes: u64) -> Stretch {
 
 fn cut(parts: &mut Vec<Part>, from: u64, to: u64) {
     match parts.last_mut() {
+        _ if from == to => {}
         Some(Part::Cut { to: end, .. }) if *end == from => *end = to,
         _ => parts.push(Part::Cut { from, to }),
     }

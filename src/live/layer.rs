@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::log::Log;
 use super::pieces::{Piece, Pieces};
 use super::spool::Spool;
-use crate::format::{Change, Inode, JournalHead, Kind, XattrSet, put_node};
+use crate::format::{Change, Inode, JournalHead, Kind, Problem, Section, XattrSet, put_node};
 use crate::storage::{ErrorKind, StorageError};
 use crate::tree::Found;
 
@@ -114,6 +114,10 @@ impl Layer {
         let journal = journal_path(live, number);
         let opened = Log::open(&journal, |change| changes.push(change))?;
         let Some((log, head)) = opened else { return Ok(None) };
+        if head.number != number {
+            let error = Problem::Malformed("the number of another journal").of(Section::Journal);
+            return Err(StorageError::format(&journal.display().to_string(), error));
+        }
         let path = spool_path(live, number);
         let spool = Spool::open(&path)?;
         let length = spool.length();
@@ -147,6 +151,15 @@ impl Layer {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty() && self.names.is_empty()
+    }
+
+    /// The inodes in the order of their numbers.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<(u64, &Node)> {
+        let mut nodes: Vec<(u64, &Node)> =
+            self.nodes.iter().map(|(number, node)| (*number, node)).collect();
+        nodes.sort_unstable_by_key(|(number, _)| *number);
+        nodes
     }
 
     /// What a name names, if the layer says so.
@@ -270,7 +283,10 @@ impl Layer {
 }
 
 /// Removes a file, if it is there.
-fn remove_file(path: &Path) -> std::io::Result<()> {
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn remove_file(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

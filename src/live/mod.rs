@@ -25,6 +25,7 @@
 //! | `commit` | from a sealed layer to a root |
 //! | `extents` | which blocks of a changed file stay, and which bytes are cut anew |
 //! | `control` | what other processes can ask for |
+//! | `plant` | the tree of the commit |
 //! | `packer` | the threads that sync and commit |
 
 mod acl;
@@ -40,6 +41,7 @@ mod names;
 mod open;
 mod packer;
 mod pieces;
+mod plant;
 mod spool;
 mod state;
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::LiveFs;
-use super::layer::{Layer, Node, journal_path};
+use super::layer::{Layer, Node, journal_path, remove_file, spool_path};
 use super::log::HEAD_LEN;
 use super::packer::Signals;
 use super::state::{Below, State};
@@ -46,18 +46,17 @@ impl Default for LiveOptions {
     }
 }
 
-/// The numbers of the journals that there are, in order.
+/// The numbers of the journals that there are, or of the spools, in order.
 ///
 /// # Errors
 /// If they cannot be listed.
-fn journals(live: &Path) -> Result<Vec<u64>, StorageError> {
-    let name = live.display().to_string();
+fn numbers(live: &Path, path: fn(&Path, u64) -> PathBuf) -> Result<Vec<u64>, StorageError> {
     let list = || -> std::io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(live)? {
             let file = entry?.file_name();
-            let number = file.to_str().and_then(|file| file.strip_prefix("journal-"));
-            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            let number = file.to_str().and_then(|file| file.split_once('-')?.1.parse().ok());
+            numbers.extend(number.filter(|number| path(live, *number) == live.join(&file)));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -65,7 +64,7 @@ fn journals(live: &Path) -> Result<Vec<u64>, StorageError> {
     match list() {
         Ok(numbers) => Ok(numbers),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(StorageError::io(&name, error)),
+        Err(error) => Err(StorageError::io(&live.display().to_string(), error)),
     }
 }
 
@@ -80,7 +79,7 @@ pub fn has_changes(store: &Path) -> Result<bool, StorageError> {
         let about = fs::metadata(journal_path(&live, *number));
         about.is_ok_and(|about| about.len() > HEAD_LEN as u64)
     };
-    Ok(journals(&live)?.iter().any(longer))
+    Ok(numbers(&live, journal_path)?.iter().any(longer))
 }
 
 impl LiveFs {
@@ -132,14 +131,21 @@ impl LiveFs {
 
 /// Takes up what was left behind: the newest layer goes on, older ones were being committed.
 fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State, StorageError> {
-    let (mut next, mut number) = (next, 0);
+    let mut next = next;
     let mut layers = Vec::new();
-    for journal in journals(live)? {
-        number = journal;
-        let Some((mut layer, begun)) = Layer::open(live, journal)? else { continue };
+    let journals = numbers(live, journal_path)?;
+    let number = journals.last().copied().unwrap_or(0);
+    for journal in journals {
+        let path = journal_path(live, journal).display().to_string();
+        let Some((mut layer, begun)) = Layer::open(live, journal)? else {
+            if journal == number {
+                continue;
+            }
+            // The later one rests on it.
+            return Err(ErrorKind::Short(HEAD_LEN as u64).of(&path));
+        };
         if begun > root {
-            let journal = journal_path(live, journal);
-            return Err(ErrorKind::Newer(begun).of(&journal.display().to_string()));
+            return Err(ErrorKind::Newer(begun).of(&path));
         }
         next = layer.nodes.keys().fold(next, |next, number| next.max(number.saturating_add(1)));
         // Nobody has them open any more.
@@ -154,10 +160,9 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
         Some(layer) if layer.number == number => layer,
         last => {
             layers.extend(last);
-            let number = number.checked_add(1);
-            let number =
-                number.ok_or_else(|| ErrorKind::Foreign.of(&live.display().to_string()))?;
-            Layer::create(live, number, root)?
+            let after = number.checked_add(1);
+            let path = journal_path(live, number).display().to_string();
+            Layer::create(live, after.ok_or_else(|| ErrorKind::TooLong.of(&path))?, root)?
         }
     };
     below.layers = layers.into_iter().rev().map(Arc::new).collect();
@@ -167,20 +172,14 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
     Ok(State { active, below, orphans: HashMap::new(), next })
 }
 
-/// Removes the journal that was never begun, and spools that no journal refers to.
+/// Removes a journal that was never begun, and spools that no journal refers to.
 fn remove_unused(live: &Path, used: &[u64]) -> Result<(), StorageError> {
-    let remove = || -> std::io::Result<()> {
-        for entry in fs::read_dir(live)? {
-            let entry = entry?;
-            let file = entry.file_name();
-            let number = ["journal-", "spool-"]
-                .iter()
-                .find_map(|prefix| file.to_str()?.strip_prefix(prefix)?.parse::<u64>().ok());
-            if number.is_some_and(|number| !used.contains(&number)) {
-                fs::remove_file(entry.path())?;
-            }
+    for path in [journal_path, spool_path] {
+        let numbers = numbers(live, path)?.into_iter().filter(|number| !used.contains(number));
+        for path in numbers.map(|number| path(live, number)) {
+            let removed = remove_file(&path);
+            removed.map_err(|error| StorageError::io(&path.display().to_string(), error))?;
         }
-        Ok(())
-    };
-    remove().map_err(|error| StorageError::io(&live.display().to_string(), error))
+    }
+    Ok(())
 }

@@ -85,9 +85,12 @@ impl Pieces {
     /// Calls `each` with the stretches of `from..to` in order: where each begins and ends, and the
     /// part of a piece that it is, if it is one.
     pub fn walk(&self, from: u64, to: u64, mut each: impl FnMut(u64, u64, Option<Piece>)) {
+        if from >= to {
+            return;
+        }
         let before = self.0.range(..=from).next_back().map(|(start, _)| *start);
         let mut at = from;
-        for (start, piece) in self.0.range(before.unwrap_or(from)..to.max(from)) {
+        for (start, piece) in self.0.range(before.unwrap_or(from)..to) {
             let (start, end) = (*start, *start + piece.length);
             if end <= at {
                 continue;

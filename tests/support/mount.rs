@@ -57,8 +57,19 @@ impl Mount {
 
     /// Mounts an archive in the foreground; if that fails, how.
     pub fn try_foreground(archive: &Path) -> Result<Self, Box<Outcome>> {
+        Self::try_foreground_with(archive, &[])
+    }
+
+    /// Mounts a store in the foreground, to be written to; with these options, too.
+    pub fn writable(store: &Path, options: &[&str]) -> Self {
+        let options = [&["--rw"], options].concat();
+        Self::try_foreground_with(store, &options).unwrap_or_else(|outcome| panic!("{outcome}"))
+    }
+
+    fn try_foreground_with(archive: &Path, options: &[&str]) -> Result<Self, Box<Outcome>> {
         let mut mount = Self::in_scratch(Scratch::new());
-        let daemon = packfs!("mount", "--foreground", archive, mount.folder).start();
+        let command = packfs!("mount", "--foreground", archive, mount.folder);
+        let daemon = command.args(options).start();
         if await_mount(&mount.folder, &daemon) {
             mount.daemon = Some(daemon);
             return Ok(mount);
@@ -107,6 +118,20 @@ impl Mount {
             assert!(!hangs, "the mount hangs; its log: {}", self.log());
             result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// Kills the process that serves a foreground mount, and takes away what is left of it.
+    pub fn kill(mut self) {
+        let daemon = self.daemon.take().expect("a foreground mount");
+        daemon.signal(rustix::process::Signal::KILL);
+        assert!(daemon.ends_within(patience()), "killed, and still there");
+        packfs!("umount", "--lazy", self.folder).run().ok();
+        assert!(!is_mounted(&self.folder));
+    }
+
+    /// The process that serves a foreground mount.
+    pub fn daemon(&self) -> &Running {
+        self.daemon.as_ref().expect("a foreground mount")
     }
 
     /// Unmounts it; whether packfs did so by itself, and a foreground mount ended well.
