@@ -36,6 +36,14 @@ impl Node {
         self.inode.mode != 0
     }
 
+    /// Bytes of a file that are not holes, about: what was written over others counts twice, up to
+    /// the size of the file.
+    #[must_use]
+    pub fn allocated(&self) -> u64 {
+        let inherited = self.inherited.saturating_sub(self.inode.holes);
+        (self.pieces.bytes() + inherited).min(self.inode.size)
+    }
+
     /// What its extended attributes and its target come to, in bytes.
     #[must_use]
     pub fn attribute_bytes(&self) -> usize {

@@ -204,9 +204,7 @@ impl LiveFs {
 fn attr_of(ino: u64, node: &layer::Node) -> Result<Attr, FsError> {
     let mut attr = Attr::of(ino, &node.inode).ok_or(FsError::NoEntry)?;
     if node.is_file() {
-        let inherited = node.inherited.saturating_sub(node.inode.holes);
-        let bytes = (node.pieces.bytes() + inherited).min(node.inode.size);
-        attr.blocks = bytes.div_ceil(crate::fs::SECTOR);
+        attr.blocks = node.allocated().div_ceil(crate::fs::SECTOR);
     }
     Ok(attr)
 }

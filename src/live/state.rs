@@ -214,6 +214,10 @@ impl State {
                 ..Node::default()
             };
             let mut node = self.inode(number, up)?;
+            // Of a root, its inode says how much is holes.
+            if let Some(below) = self.under(number).node(number) {
+                node.inode.holes = node.inode.size.saturating_sub(below.allocated());
+            }
             let times = node.inode.times.unwrap_or((node.inode.mtime, node.inode.mtime));
             node.inode.times = Some(times);
             self.active.set_node(number, node);

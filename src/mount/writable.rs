@@ -3,8 +3,8 @@
 //!
 //! The kernel is told to cache for ever: nobody else writes to the store, so what it changes
 //! through us, it knows. It opens and closes by itself: files are packed when they are left alone,
-//! and what has no name any more lives until the kernel forgets it. So the only messages for a file are what
-//! it is made with, and its data.
+//! and what has no name any more lives until the kernel forgets it. So the only messages for a file
+//! are what it is made with, and its data.
 
 use std::ffi::OsStr;
 use std::io;
