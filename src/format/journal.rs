@@ -16,8 +16,8 @@ const CUT: u8 = 5;
 const STORED_AT: usize = 24;
 /// The root folder.
 const ROOT: u64 = 1;
-/// Inodes have lower numbers.
-const MAX_NUMBER: u64 = 1 << 62;
+/// Inodes of a live store have lower numbers.
+pub const NUMBERS_END: u64 = 1 << 62;
 /// Longest offset in a file.
 const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
 
@@ -176,7 +176,8 @@ pub fn group_number(bytes: &[u8]) -> Option<u64> {
 }
 
 /// How long the group is that `bytes` begin with, as far as it says, if they are no less.
-fn group_length(bytes: &[u8]) -> Option<usize> {
+#[must_use]
+pub fn group_length(bytes: &[u8]) -> Option<usize> {
     let stored = bytes.get(STORED_AT..)?.first_chunk::<8>()?;
     let length = u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)?;
     usize::try_from(length).ok().filter(|length| *length <= bytes.len())
@@ -216,7 +217,7 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
             }
             let to = match (inode, Kind::of_code(kind.into())) {
                 (0, _) => None,
-                (1..MAX_NUMBER, Some(kind)) => Some((inode, kind)),
+                (1..NUMBERS_END, Some(kind)) => Some((inode, kind)),
                 _ => return Err(Problem::Malformed("kind of an entry")),
             };
             Ok(Change::Entry { folder, name: name.into(), to })
@@ -270,7 +271,7 @@ fn parse_node(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
 /// The number of an inode, which leaves room for those to come.
 fn inode_number(cursor: &mut Cursor<'_>) -> Result<u64, Problem> {
     let number = cursor.u64()?;
-    match (1..MAX_NUMBER).contains(&number) {
+    match (1..NUMBERS_END).contains(&number) {
         true => Ok(number),
         false => Err(Problem::Malformed("number of an inode")),
     }

@@ -34,7 +34,9 @@ pub use extents::{Extent, ExtentPage};
 pub use image::{Contents, Member};
 pub use index::{FRAME_RECORD_LEN, IndexBuilder, Range, Segment};
 pub use inodes::{Inode, InodePage, Kind};
-pub use journal::{Change, JournalHead, group_number, open_group, put_node, seal_group};
+pub use journal::{
+    Change, JournalHead, NUMBERS_END, group_length, group_number, open_group, put_node, seal_group,
+};
 pub use pack::{Codec, FrameRecord, PackFooter};
 pub use root::{ObjectRef, Root, Totals};
 pub use snapshot::{Snapshot, valid_snapshot_name};

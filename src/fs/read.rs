@@ -52,11 +52,13 @@ struct Gather {
     joined: Vec<u8>,
     want: usize,
     next: Option<FrameId>,
+    /// Take only what is inflated already.
+    only_ready: bool,
 }
 
 impl Gather {
-    fn new(want: usize) -> Self {
-        Self { only: None, joined: Vec::new(), want, next: None }
+    fn new(want: usize, only_ready: bool) -> Self {
+        Self { only: None, joined: Vec::new(), want, next: None, only_ready }
     }
 
     fn joined(&mut self) -> &mut Vec<u8> {
@@ -101,6 +103,8 @@ enum Failure {
     Tree(StorageError),
     Store(store::Error),
     Missing,
+    /// It would have to be inflated.
+    Unready,
 }
 
 impl From<StorageError> for Failure {
@@ -122,6 +126,29 @@ impl ArchiveFs {
     /// If it is not a regular file, or what holds any of these bytes is damaged; then the path is
     /// in the log.
     pub fn read(&self, ino: u64, offset: u64, length: u32) -> Result<Data, FsError> {
+        self.read_through(ino, offset, length, false)?.ok_or(FsError::NoData)
+    }
+
+    /// The same, if all of it is inflated; else `None`.
+    ///
+    /// # Errors
+    /// As [`ArchiveFs::read`].
+    pub fn read_if_ready(
+        &self,
+        ino: u64,
+        offset: u64,
+        length: u32,
+    ) -> Result<Option<Data>, FsError> {
+        self.read_through(ino, offset, length, true)
+    }
+
+    fn read_through(
+        &self,
+        ino: u64,
+        offset: u64,
+        length: u32,
+        only_ready: bool,
+    ) -> Result<Option<Data>, FsError> {
         let attr = self.attr(ino)?;
         match attr.kind {
             Kind::File => {}
@@ -130,7 +157,7 @@ impl ArchiveFs {
         }
         let end = attr.size.min(offset.saturating_add(u64::from(length)));
         let want = usize::try_from(end.saturating_sub(offset)).unwrap_or(0);
-        let mut gather = Gather::new(want);
+        let mut gather = Gather::new(want, only_ready);
         let mut at = offset;
         let read = self.store.tree().extents(ino, attr.size, offset, |extent| {
             if at >= end || extent.offset > at {
@@ -142,34 +169,11 @@ impl ArchiveFs {
             Ok(at < end)
         });
         // Extents that stop before the file does are as good as missing.
-        let read = read.and(if at >= end { Ok(()) } else { Err(Failure::Missing) });
-        read.map(|()| gather.data()).map_err(|failure| self.hurt(ino, offset, end, failure))
-    }
-
-    /// Whether [`ArchiveFs::read`] of the same would find all of it inflated.
-    #[must_use]
-    pub fn is_ready(&self, ino: u64, offset: u64, length: u32) -> bool {
-        let Ok(attr) = self.attr(ino) else { return true };
-        let end = attr.size.min(offset.saturating_add(u64::from(length)));
-        let (mut at, mut ready) = (offset, true);
-        let looked = self.store.tree().extents::<Failure>(ino, attr.size, offset, |extent| {
-            if at >= end || extent.offset > at {
-                return Ok(false);
-            }
-            let upto = end.min(extent.end());
-            if extent.origin != 0 {
-                let origin = self.store.origin(extent.origin)?;
-                let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
-                let (from, to) = (at - extent.offset, upto - extent.offset);
-                self.store.index().pieces::<Failure>(origin, run, from, to, |piece| {
-                    ready = ready && self.store.is_ready(piece.frame);
-                    Ok(())
-                })?;
-            }
-            at = upto;
-            Ok(ready && at < end)
-        });
-        ready && looked.is_ok()
+        match read.and(if at >= end { Ok(()) } else { Err(Failure::Missing) }) {
+            Ok(()) => Ok(Some(gather.data())),
+            Err(Failure::Unready) => Ok(None),
+            Err(failure) => Err(self.hurt(ino, offset, end, failure)),
+        }
     }
 
     /// Reads bytes `from..to` of a file, to see whether they can be.
@@ -205,6 +209,9 @@ impl ArchiveFs {
         let (from, to) = (from - extent.offset, to - extent.offset);
         self.store.index().pieces(origin, run, from, to, |piece: Piece| {
             let wanted = piece.offset.checked_add(piece.length).ok_or(Failure::Missing)?;
+            if gather.only_ready && !self.store.is_ready(piece.frame) {
+                return Err(Failure::Unready);
+            }
             let frame = self.store.frame(piece.frame, piece.inflated, wanted);
             let frame = frame.map_err(Failure::Store)?;
             let range = piece.offset as usize..wanted as usize;
@@ -227,7 +234,9 @@ impl ArchiveFs {
         let error = match failure {
             Failure::Tree(error) => error.into(),
             Failure::Store(error) => error,
-            Failure::Missing => store::Error::new(&self.store.name(), Cause::Missing(Missing)),
+            Failure::Missing | Failure::Unready => {
+                store::Error::new(&self.store.name(), Cause::Missing(Missing))
+            }
         };
         let path = crate::monitor::show(&self.path_of(ino));
         log::error!("{path}: bytes {from} to {to} cannot be read: {error}");

@@ -106,7 +106,7 @@ impl LiveFs {
     /// # Errors
     /// If there is no such inode, or its page is damaged.
     pub fn xattr(&self, ino: u64, name: &[u8]) -> Result<Option<Vec<u8>>, FsError> {
-        self.state.read().inode(ino, |_, _, xattrs| {
+        self.inode(ino, |_, _, xattrs| {
             let found = xattrs.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone())
         })
@@ -117,7 +117,7 @@ impl LiveFs {
     /// # Errors
     /// If there is no such inode, or its page is damaged.
     pub fn xattrs(&self, ino: u64) -> Result<XattrSet, FsError> {
-        self.state.read().inode(ino, |_, _, xattrs| xattrs.clone())
+        self.inode(ino, |_, _, xattrs| xattrs.clone())
     }
 
     /// Sets an extended attribute; `flags` are those of setxattr(2).

@@ -59,6 +59,8 @@ pub struct Committer {
     known: Option<(Known, Vec<Id>)>,
     /// The root of the oldest sealed layer, once it may be there: no other may take its place.
     prepared: Option<Prepared>,
+    /// Whether that root is not sure to stay.
+    unsure: bool,
     /// A layer that is committed, and whose files could not be removed. Before they are, nothing
     /// more is committed: they would be taken for newer than it.
     committed: Option<Arc<Layer>>,
@@ -140,8 +142,10 @@ impl LiveFs {
         let base = match &committer.prepared {
             None => Arc::clone(&below.base),
             Some(prepared) => {
-                // Once more where it is not sure to stay.
-                prepared.publish(&*self.storage)?;
+                if committer.unsure {
+                    prepared.publish(&*self.storage)?;
+                    committer.unsure = false;
+                }
                 let options =
                     OpenOptions { working_set: self.options.working_set, ..OpenOptions::default() };
                 let store = Store::open(Arc::clone(&self.storage), options)?;
@@ -226,6 +230,7 @@ impl LiveFs {
             }
             // It may stay nevertheless: then nothing that it names may go.
             log::warn!("{error}; it is written once more");
+            committer.unsure = true;
         }
         let _ = undo.keep();
         let mut known = known;
@@ -354,7 +359,7 @@ fn read(below: &Below, cut: &CutJob, feeder: &mut Feeder) -> Result<(), Reading>
         spans.clear();
         below.spans(cut.ino, at, end, &mut spans);
         for span in &spans {
-            let read = data::read_span(&below.base, cut.ino, span, feeder.buffer());
+            let read = data::read_span(&below.base, cut.ino, span, feeder.buffer(), false);
             read.map_err(Reading::Failed)?;
         }
         at = end;

@@ -16,15 +16,6 @@ use crate::storage::StorageError;
 /// Longest piece that is read in one go, in bytes.
 const CHUNK: u64 = 1 << 20;
 
-/// What is to be known of a write besides its bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Writing {
-    /// It comes from the kernel's cache, and was made before: times are the kernel's to say.
-    pub cached: bool,
-    /// It takes away what the file may do more than who runs it.
-    pub kill: bool,
-}
-
 /// A write to the spool: from that place on in the data, so many bytes, to there.
 struct Put {
     from: usize,
@@ -38,49 +29,56 @@ impl LiveFs {
     /// # Errors
     /// If it is not a regular file, or what holds any of these bytes is damaged.
     pub fn read(&self, ino: u64, offset: u64, length: u32) -> Result<Data, FsError> {
+        self.read_through(ino, offset, length, false)?.ok_or(FsError::NoData)
+    }
+
+    /// The same, if nothing of it has to be inflated; else `None`.
+    ///
+    /// # Errors
+    /// As [`LiveFs::read`].
+    pub fn read_if_ready(
+        &self,
+        ino: u64,
+        offset: u64,
+        length: u32,
+    ) -> Result<Option<Data>, FsError> {
+        self.read_through(ino, offset, length, true)
+    }
+
+    fn read_through(
+        &self,
+        ino: u64,
+        offset: u64,
+        length: u32,
+        only_ready: bool,
+    ) -> Result<Option<Data>, FsError> {
         let state = self.state.read();
-        let under = state.under(ino);
-        let changed = state.active.nodes.contains_key(&ino)
-            || under.layers.iter().any(|layer| layer.nodes.contains_key(&ino));
-        if !changed {
-            let base = Arc::clone(&under.base);
+        let base = Arc::clone(&state.under(ino).base);
+        let frozen = |length| match only_ready {
+            true => base.read_if_ready(ino, offset, length),
+            false => base.read(ino, offset, length).map(Some),
+        };
+        if !state.is_changed(ino) {
             drop(state);
-            return base.read(ino, offset, length);
+            return frozen(length);
         }
         let size = size_of(&state, ino)?;
         let end = size.min(offset.saturating_add(length.into()));
         if offset >= end {
-            return Ok(Data::from(Vec::new()));
+            return Ok(Some(Data::from(Vec::new())));
         }
         let spans = state.spans(ino, offset, end);
-        let base = Arc::clone(&under.base);
         drop(state);
         if let [Span { source: Source::Base, .. }] = spans.as_slice() {
-            return base.read(ino, offset, u32::try_from(end - offset).unwrap_or(length));
+            return frozen(u32::try_from(end - offset).unwrap_or(length));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(end - offset).unwrap_or(0));
         for span in &spans {
-            read_span(&base, ino, span, &mut bytes)?;
-        }
-        Ok(Data::from(bytes))
-    }
-
-    /// Whether [`LiveFs::read`] of the same would find all of it in memory.
-    #[must_use]
-    pub fn is_ready(&self, ino: u64, offset: u64, length: u32) -> bool {
-        let (base, spans) = {
-            let state = self.state.read();
-            let Ok(size) = size_of(&state, ino) else { return true };
-            let end = size.min(offset.saturating_add(length.into())).max(offset);
-            (Arc::clone(&state.under(ino).base), state.spans(ino, offset, end))
-        };
-        spans.iter().all(|span| match span.source {
-            Source::Base => {
-                let length = u32::try_from(span.to - span.from).unwrap_or(u32::MAX);
-                base.is_ready(ino, span.from, length)
+            if !read_span(&base, ino, span, &mut bytes, only_ready)? {
+                return Ok(None);
             }
-            _ => true,
-        })
+        }
+        Ok(Some(Data::from(bytes)))
     }
 
     /// Whether a write of so many bytes to a file need not wait: there is room, and nothing of the
@@ -94,11 +92,12 @@ impl LiveFs {
     /// Writes to a file; returns how many bytes were written: all of them.
     ///
     /// What was written before and is not packed yet is overwritten where it is; the rest goes to
-    /// the end of the spool. What it is then part of, is in the state after it is there.
+    /// the end of the spool. What it is then part of, is in the state after it is there. `kill`: it
+    /// takes away what the file may do more than who runs it.
     ///
     /// # Errors
     /// If there is no space left, or it would be too long.
-    pub fn write(&self, ino: u64, offset: u64, data: &[u8], how: Writing) -> Result<u32, FsError> {
+    pub fn write(&self, ino: u64, offset: u64, data: &[u8], kill: bool) -> Result<u32, FsError> {
         let length = data.len() as u64;
         let end = offset.checked_add(length).filter(|end| *end <= i64::MAX.cast_unsigned());
         let end = end.ok_or(FsError::TooLarge)?;
@@ -135,14 +134,11 @@ impl LiveFs {
             for (from, piece) in fresh {
                 state.active.set_data(ino, from, piece);
             }
-            let node = state.node_mut(ino)?;
+            let (at, node) = (now(), state.node_mut(ino)?);
             node.inode.size = node.inode.size.max(end);
-            node.kill_privileges(how.kill);
-            if !how.cached {
-                let at = now();
-                node.inode.mtime = at;
-                touch(&mut node.inode, at);
-            }
+            node.inode.mtime = at;
+            node.kill_privileges(kill);
+            touch(&mut node.inode, at);
             Ok(())
         })?;
         drop(gate);
@@ -214,6 +210,11 @@ impl LiveFs {
     /// is damaged.
     pub fn seek(&self, ino: u64, offset: u64, whence: Seek) -> Result<u64, FsError> {
         let state = self.state.read();
+        if !state.is_changed(ino) {
+            let base = Arc::clone(&state.under(ino).base);
+            drop(state);
+            return base.seek(ino, offset, whence);
+        }
         let size = size_of(&state, ino)?;
         if offset >= size {
             return Err(FsError::NoData);
@@ -268,13 +269,15 @@ fn size_of(state: &State, ino: u64) -> Result<u64, FsError> {
     }
 }
 
-/// Appends the bytes of a span of a file.
+/// Appends the bytes of a span of a file; false: something has to be inflated for it, and only what
+/// is ready was wanted.
 pub fn read_span(
     base: &ArchiveFs,
     ino: u64,
     span: &Span,
     bytes: &mut Vec<u8>,
-) -> Result<(), FsError> {
+    only_ready: bool,
+) -> Result<bool, FsError> {
     let length = usize::try_from(span.to - span.from).map_err(|_| FsError::TooLarge)?;
     let start = bytes.len();
     match &span.source {
@@ -287,7 +290,11 @@ pub fn read_span(
             let mut at = span.from;
             while at < span.to {
                 let want = u32::try_from((span.to - at).min(CHUNK)).unwrap_or(0);
-                let data = base.read(ino, at, want)?;
+                let data = match only_ready {
+                    true => base.read_if_ready(ino, at, want)?,
+                    false => Some(base.read(ino, at, want)?),
+                };
+                let Some(data) = data else { return Ok(false) };
                 if data.is_empty() {
                     return Err(FsError::NoData);
                 }
@@ -296,5 +303,5 @@ pub fn read_span(
             }
         }
     }
-    Ok(())
+    Ok(true)
 }

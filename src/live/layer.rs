@@ -44,6 +44,12 @@ impl Node {
         (self.pieces.bytes() + inherited).min(self.inode.size)
     }
 
+    /// Bytes of a file that are.
+    #[must_use]
+    pub fn holes(&self) -> u64 {
+        self.inode.size.saturating_sub(self.allocated())
+    }
+
     /// What its extended attributes and its target come to, in bytes.
     #[must_use]
     pub fn attribute_bytes(&self) -> usize {

@@ -4,7 +4,6 @@
 //! all its entries other places. So the offset that goes on after an entry depends on nothing but
 //! its name: it is a hash of it, and a folder is listed in the order of these.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -13,8 +12,10 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::LiveFs;
+use super::layer::Names;
 use super::state::State;
-use crate::fs::{Attr, FsError, Listed};
+use crate::format::Kind;
+use crate::fs::{ArchiveFs, Attr, FsError, Listed};
 use crate::tree::Found;
 
 /// How many listings are kept for those who are about to go on with them.
@@ -23,8 +24,8 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 const BITS: u32 = 62;
 
 /// The entries of a folder in the order of their offsets.
-#[derive(Debug, Default)]
-pub struct Listing(Vec<(u64, Box<[u8]>, Found)>);
+#[derive(Debug)]
+struct Listing(Vec<(u64, Box<[u8]>, Found)>);
 
 /// Listings that were begun, by folder.
 #[derive(Debug)]
@@ -41,38 +42,44 @@ fn offset_of(name: &[u8]) -> u64 {
     (xxh3_64(name) >> (u64::BITS - BITS)) + 1
 }
 
+/// Calls `each` with the entries that the root has of a folder, until it returns false.
+fn frozen(
+    base: &ArchiveFs,
+    folder: u64,
+    each: &mut dyn FnMut(Listed<'_>) -> bool,
+) -> Result<(), FsError> {
+    match base.list(folder, 0, each) {
+        // It is newer than the root.
+        Err(FsError::NoEntry) => Ok(()),
+        listed => listed,
+    }
+}
+
 impl State {
-    /// Calls `each` with the entries of a folder, until it returns false.
+    /// What the layers say of the names in a folder: the upper ones before the lower ones.
+    fn said(&self, folder: u64) -> Names {
+        let mut said = Names::new();
+        for layer in self.below.layers.iter().rev().map(|layer| &**layer).chain([&self.active]) {
+            let names = layer.names.get(&folder).into_iter().flatten();
+            said.extend(names.map(|(name, found)| (name.clone(), *found)));
+        }
+        said
+    }
+
+    /// Whether there is nothing in a folder.
     ///
     /// # Errors
     /// If a page is damaged.
-    pub(super) fn each_entry(
-        &self,
-        folder: u64,
-        each: &mut dyn FnMut(&[u8], Found) -> bool,
-    ) -> Result<(), FsError> {
-        // What the upper layers say goes before what the lower ones do.
-        let mut said: BTreeMap<&[u8], Option<Found>> = BTreeMap::new();
-        for layer in self.below.layers.iter().rev().map(|layer| &**layer).chain([&self.active]) {
-            if let Some(names) = layer.names.get(&folder) {
-                said.extend(names.iter().map(|(name, found)| (&**name, *found)));
-            }
+    pub(super) fn is_empty(&self, folder: u64) -> Result<bool, FsError> {
+        let said = self.said(folder);
+        let mut empty = said.values().all(Option::is_none);
+        if empty {
+            frozen(&self.below.base, folder, &mut |listed| {
+                empty = said.contains_key(listed.name);
+                empty
+            })?;
         }
-        for (name, found) in &said {
-            if let Some(found) = found
-                && !each(name, *found)
-            {
-                return Ok(());
-            }
-        }
-        let base = &self.below.base;
-        if base.row(folder)?.is_none() {
-            return Ok(());
-        }
-        base.list(folder, 0, &mut |listed| {
-            let found = Found { inode: listed.ino, kind: listed.kind };
-            said.contains_key(listed.name) || each(listed.name, found)
-        })
+        Ok(empty)
     }
 }
 
@@ -84,22 +91,23 @@ impl LiveFs {
         {
             return Ok(Arc::clone(known));
         }
-        let mut entries = Vec::new();
-        {
-            let state = self.state.read();
-            state.folder(folder).or_else(|error| match error {
-                // It was removed while somebody was in it.
-                FsError::NoEntry if self.is_known(folder) => {
-                    state.inode(folder, |inode, _, _| inode.clone())
-                }
-                error => Err(error),
-            })?;
-            state.each_entry(folder, &mut |name, found| {
-                entries.push((offset_of(name), name.into(), found));
-                true
-            })?;
+        if self.inode(folder, |inode, _, _| inode.kind())? != Some(Kind::Folder) {
+            return Err(FsError::NotFolder);
         }
-        entries.sort_unstable_by(|a: &(u64, Box<[u8]>, _), b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let (said, base) = {
+            let state = self.state.read();
+            (state.said(folder), Arc::clone(&state.below.base))
+        };
+        let mut entries: Vec<(u64, Box<[u8]>, Found)> = Vec::new();
+        frozen(&base, folder, &mut |Listed { name, ino, kind, .. }| {
+            if !said.contains_key(name) {
+                entries.push((offset_of(name), name.into(), Found { inode: ino, kind }));
+            }
+            true
+        })?;
+        let new = said.into_iter().filter_map(|(name, to)| Some((offset_of(&name), name, to?)));
+        entries.extend(new);
+        entries.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         let listing = Arc::new(Listing(entries));
         self.lists.0.lock().put(folder, Arc::clone(&listing));
         Ok(listing)
@@ -124,7 +132,10 @@ impl LiveFs {
                 return Ok(());
             }
         }
-        self.lists.0.lock().pop(&folder);
+        // Who came to the end asks once more, to be told so.
+        if first == listing.0.len() {
+            self.lists.0.lock().pop(&folder);
+        }
         Ok(())
     }
 

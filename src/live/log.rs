@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
 
 use super::spool::Spool;
-use crate::format::{Change, JournalHead, Section, group_number, open_group, seal_group};
+use crate::format::{
+    Change, JournalHead, Section, group_length, group_number, open_group, seal_group,
+};
 use crate::storage::StorageError;
 
 /// Room on the disk that is set aside for what is written next, in bytes: so that files can be
@@ -23,6 +25,8 @@ const RESERVE: u64 = 8 << 20;
 /// If so many bytes wait to be written, the disk does not take them.
 const MOST_WAITING: usize = 256 << 20;
 
+/// What follows a torn group is hashed so many times at most.
+const LOOKED: usize = 8;
 /// Longest journal that is read, in bytes: a layer is committed long before.
 const LONGEST: u64 = 8 << 30;
 
@@ -197,11 +201,20 @@ impl Log {
 }
 
 /// Whether what follows the last group that can be read was never whole: then neither it nor any
-/// group after it checks out.
+/// group after it checks out. Bytes that look like the start of very many groups are not looked
+/// into without end: then they are as good as damage.
 fn is_torn(bytes: &[u8], next: u64) -> bool {
     let magic = Section::Group.magic();
-    let starts = bytes.windows(magic.len()).enumerate().filter(|(_, window)| *window == magic);
-    starts.into_iter().all(|(at, _)| group_number(&bytes[at..]).is_none_or(|it| it < next))
+    let mut left = bytes.len().saturating_mul(LOOKED);
+    for (at, _) in bytes.windows(magic.len()).enumerate().filter(|(_, window)| *window == magic) {
+        let rest = &bytes[at..];
+        let Some(length) = group_length(rest) else { continue };
+        match left.checked_sub(length) {
+            Some(after) if group_number(rest).is_none_or(|number| number < next) => left = after,
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// Opens a journal, which must be a regular file, and reads all of it.
@@ -221,3 +234,22 @@ fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
 
 /// Length of a journal's head, in bytes.
 pub const HEAD_LEN: usize = crate::format::ENVELOPE_LEN + 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_groups_without_end_is_damage() {
+        let group = seal_group(5, &[0; 100]);
+        let mut head = group[..crate::format::ENVELOPE_LEN].to_vec();
+        assert!(is_torn(&[&head[..], &[0; 50]].concat(), 5));
+        assert!(is_torn(&group, 6));
+        assert!(!is_torn(&[&head[..], &group].concat(), 5));
+        // Each is said to have all that follows it, and has to be hashed.
+        let length = head.len() * 100;
+        head[24..32].copy_from_slice(&(length as u64 / 2).to_le_bytes());
+        assert!(!is_torn(&head.repeat(100), 5));
+        assert!(is_torn(&head.repeat(10), 5));
+    }
+}

@@ -55,13 +55,11 @@ use parking_lot::{Mutex, RwLock};
 pub use attributes::Changes;
 pub use commit::CommitError;
 pub use control::{Request, ask};
-pub use data::Writing;
-pub use list::Listing;
 pub use names::{Made, Replace};
 pub use open::{LiveOptions, has_changes};
 pub use packer::Packer;
 
-use crate::format::{Kind, Time};
+use crate::format::{Inode, Kind, Time, XattrSet};
 use crate::fs::{ArchiveFs, Attr, FsError};
 use crate::storage::{Lock, Storage, StorageError};
 use commit::Committer;
@@ -149,6 +147,23 @@ impl LiveFs {
         }
     }
 
+    /// Calls `with` with an inode, the target of a symlink, and extended attributes. No page of
+    /// the root is read while others wait.
+    fn inode<T>(
+        &self,
+        ino: u64,
+        with: impl FnOnce(&Inode, &[u8], &XattrSet) -> T,
+    ) -> Result<T, FsError> {
+        let below = {
+            let state = self.state.read();
+            if state.active.nodes.contains_key(&ino) {
+                return state.inode(ino, with);
+            }
+            state.under(ino).clone()
+        };
+        below.inode(ino, with)?.ok_or(FsError::NoEntry)
+    }
+
     /// What a file is.
     ///
     /// # Errors
@@ -186,7 +201,7 @@ impl LiveFs {
     /// # Errors
     /// If it is not one, or its page is damaged.
     pub fn target(&self, ino: u64) -> Result<Vec<u8>, FsError> {
-        let target = self.state.read().inode(ino, |inode, target, _| {
+        let target = self.inode(ino, |inode, target, _| {
             (inode.kind() == Some(Kind::Symlink)).then(|| target.to_vec())
         })?;
         target.ok_or(FsError::NotSymlink)
@@ -197,7 +212,7 @@ impl LiveFs {
     /// # Errors
     /// If there is no such inode, or its page is damaged.
     pub fn parent(&self, ino: u64) -> Result<u64, FsError> {
-        self.state.read().inode(ino, |inode, _, _| inode.parent)
+        self.inode(ino, |inode, _, _| inode.parent)
     }
 }
 

@@ -5,7 +5,7 @@ use super::acl::{ACCESS, Acl, DEFAULT};
 use super::layer::Node;
 use super::state::State;
 use super::{LiveFs, check_name, now};
-use crate::format::{Inode, Kind, MAX_TARGET, Time, XattrSet};
+use crate::format::{Inode, Kind, MAX_TARGET, NUMBERS_END, Time, XattrSet};
 use crate::fs::{Attr, FsError};
 use crate::tree::Found;
 
@@ -55,16 +55,6 @@ impl State {
     fn take_up(&mut self, numbers: &[u64]) -> Result<(), FsError> {
         numbers.iter().try_for_each(|number| self.node_mut(*number).map(|_| ()))
     }
-
-    /// Whether there is nothing in a folder.
-    fn is_empty(&self, folder: u64) -> Result<bool, FsError> {
-        let mut some = false;
-        self.each_entry(folder, &mut |_, _| {
-            some = true;
-            false
-        })?;
-        Ok(!some)
-    }
 }
 
 /// An inode changed at that time.
@@ -91,7 +81,8 @@ impl LiveFs {
                 return Err(FsError::Exists);
             }
             let xattrs = state.inode(folder, |_, _, xattrs| xattrs.clone())?;
-            let number = state.next;
+            let number = Some(state.next).filter(|number| *number < NUMBERS_END);
+            let number = number.ok_or(FsError::NoSpace)?;
             let mut node = new_node(made, kind, &around, &xattrs);
             node.inode.parent = folder;
             let attr = Attr::of(number, &node.inode).ok_or(FsError::Invalid)?;

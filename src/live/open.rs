@@ -152,6 +152,7 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
         let nameless = |(number, node): (&u64, &Node)| (node.inode.nlink == 0).then_some(*number);
         let nameless: Vec<u64> = layer.nodes.iter().filter_map(nameless).collect();
         nameless.into_iter().for_each(|number| layer.take_away(number));
+        tell_holes(&mut layer, &layers, &below.base);
         layers.push(layer);
     }
     let used: Vec<u64> = layers.iter().map(|layer| layer.number).collect();
@@ -170,6 +171,18 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
         log::info!("{}: goes on with what was written before", live.display());
     }
     Ok(State { active, below, orphans: HashMap::new(), next })
+}
+
+/// What a journal does not tell: how many bytes of what a file has from below are holes.
+fn tell_holes(layer: &mut Layer, older: &[Layer], base: &ArchiveFs) {
+    for (number, node) in layer.nodes.iter_mut().filter(|(_, node)| node.inherited > 0) {
+        let changed = older.iter().rev().find_map(|older| older.nodes.get(number));
+        node.inode.holes = match changed {
+            Some(below) => below.holes(),
+            // Where the page is damaged, so is the file.
+            None => base.row(*number).ok().flatten().map_or(0, |(inode, ..)| inode.holes),
+        };
+    }
 }
 
 /// Removes a journal that was never begun, and spools that no journal refers to.

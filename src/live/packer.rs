@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::fs::statvfs;
 
 use super::control::Control;
@@ -90,6 +90,22 @@ impl Signals {
         flags.failed = None;
         self.allowance.store(0, Ordering::Relaxed);
         self.room.notify_all();
+    }
+
+    /// Waits until something is due, for which `due` says how long it takes (`None`: until there is
+    /// a change); `None`: it is time to stop.
+    fn wait(&self, due: impl Fn(&Flags) -> Option<Duration>) -> Option<MutexGuard<'_, Flags>> {
+        let mut flags = self.flags.lock();
+        while !flags.stop {
+            match due(&flags) {
+                Some(left) if left.is_zero() => return Some(flags),
+                Some(left) => {
+                    let _ = self.wake.wait_for(&mut flags, left);
+                }
+                None => self.wake.wait(&mut flags),
+            }
+        }
+        None
     }
 
     fn want_commit(&self) {
@@ -206,24 +222,11 @@ impl LiveFs {
     }
 
     fn sync_loop(&self) {
-        let signals = &self.signals;
-        loop {
-            {
-                let mut flags = signals.flags.lock();
-                loop {
-                    if flags.stop {
-                        return;
-                    }
-                    match flags.unsynced {
-                        Some(since) if flags.sync_now || since.elapsed() >= SYNC_EVERY => break,
-                        Some(since) => {
-                            let left = SYNC_EVERY.saturating_sub(since.elapsed());
-                            let _ = signals.wake.wait_for(&mut flags, left);
-                        }
-                        None => signals.wake.wait(&mut flags),
-                    }
-                }
-            }
+        let due = |flags: &Flags| match flags.unsynced {
+            Some(_) if flags.sync_now => Some(Duration::ZERO),
+            since => since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed())),
+        };
+        while self.signals.wait(due).is_some() {
             if let Err(error) = self.sync() {
                 log::error!("{error}; what was written is not safe yet");
                 std::thread::sleep(Duration::from_secs(1));
@@ -248,23 +251,9 @@ impl LiveFs {
             log::debug!("cannot be nice: {error}");
         }
         let signals = &self.signals;
-        loop {
-            {
-                let mut flags = signals.flags.lock();
-                loop {
-                    if flags.stop {
-                        return;
-                    }
-                    match self.due(&flags) {
-                        Some(left) if left.is_zero() => break,
-                        Some(left) => {
-                            let _ = signals.wake.wait_for(&mut flags, left);
-                        }
-                        None => signals.wake.wait(&mut flags),
-                    }
-                }
-                (flags.first, flags.commit_now) = (None, false);
-            }
+        while let Some(mut flags) = signals.wait(|flags| self.due(flags)) {
+            (flags.first, flags.commit_now) = (None, false);
+            drop(flags);
             if let Err(error) = self.commit() {
                 log::error!("{error}; what was written stays in the journal for now");
                 let at = Instant::now();
@@ -275,12 +264,6 @@ impl LiveFs {
                 signals.room.notify_all();
             }
         }
-    }
-
-    /// Bytes that were written and are not packed yet.
-    #[must_use]
-    pub fn spooled(&self) -> u64 {
-        spooled(&self.state.read())
     }
 
     /// Whether there is sure to be room for so many bytes more, so that nobody waits for it.
@@ -306,12 +289,12 @@ impl LiveFs {
                 let flags = self.signals.flags.lock();
                 (flags.commits, flags.failed.is_some())
             };
-            let (used, nodes, tight) = {
+            let (used, nodes, log) = {
                 let state = self.state.read();
-                (spooled(&state), state.active.nodes.len(), state.active.log.is_tight())
+                (spooled(&state), state.active.nodes.len(), Arc::clone(&state.active.log))
             };
             let free = self.free();
-            let full = tight || free < used.saturating_add(bytes).saturating_add(MARGIN);
+            let full = log.is_tight() || free < used.saturating_add(bytes).saturating_add(MARGIN);
             let over = used.saturating_add(bytes) > self.options.spool.max(bytes);
             if used > self.options.spool / SHARE || nodes > MANY_NODES || full {
                 self.signals.want_commit();
@@ -348,6 +331,7 @@ impl LiveFs {
     }
 }
 
+/// Bytes that were written and are not packed yet.
 fn spooled(state: &super::State) -> u64 {
     let sealed: u64 = state.below.layers.iter().map(|layer| layer.spool.used()).sum();
     state.active.spool.used() + sealed

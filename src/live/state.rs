@@ -159,6 +159,11 @@ impl State {
         self.orphans.get(&number).unwrap_or(&self.below)
     }
 
+    /// Whether a layer has anything of an inode: else it is as the root has it.
+    pub fn is_changed(&self, number: u64) -> bool {
+        self.active.nodes.contains_key(&number) || self.under(number).node(number).is_some()
+    }
+
     /// Calls `with` with an inode, the target of a symlink, and extended attributes.
     ///
     /// # Errors
@@ -216,7 +221,7 @@ impl State {
             let mut node = self.inode(number, up)?;
             // Of a root, its inode says how much is holes.
             if let Some(below) = self.under(number).node(number) {
-                node.inode.holes = node.inode.size.saturating_sub(below.allocated());
+                node.inode.holes = below.holes();
             }
             let times = node.inode.times.unwrap_or((node.inode.mtime, node.inode.mtime));
             node.inode.times = Some(times);

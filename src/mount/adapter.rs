@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::ahead::Ahead;
-use super::attributes::{bare_folder, file_attr, file_type};
+use super::answer::{errno, fill, fill_plus, find, seek, target, xattr, xattr_names};
+use super::attributes::{bare_folder, file_attr};
 use super::live::{LIVE, Live};
 use super::trace::Trace;
-use crate::fs::{ArchiveFs, Attr, FsError, Seek};
+use crate::fs::ArchiveFs;
 use crate::tree::ROOT;
 
 /// Largest request, in bytes: what the kernel allows without its administrator's help.
@@ -27,12 +28,6 @@ pub(super) const MAX_REQUEST: u32 = 1 << 20;
 pub(super) const MAX_BACKGROUND: u16 = 64;
 /// Unit of the sizes that statfs reports, in bytes.
 const STAT_UNIT: u32 = 4096;
-/// lseek(2)'s way of asking for data.
-pub(super) const SEEK_DATA: i32 = 3;
-/// lseek(2)'s way of asking for a hole.
-pub(super) const SEEK_HOLE: i32 = 4;
-/// How far the kernel's offsets into a listing are ahead of the file system's: "." and "..".
-pub(super) const DOTS: u64 = 2;
 /// Inodes never change hands: one generation of them.
 pub(super) const GENERATION: Generation = Generation(0);
 
@@ -74,83 +69,6 @@ impl Adapter {
         };
         Self { fs, lifetime, silent_open: false, silent_opendir: false, helpers }
     }
-
-    /// Looks a name up; "." and ".." come from those who export the mount over a network.
-    fn find(&self, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError> {
-        match name {
-            b"." => self.fs.attr(folder).map(Some),
-            b".." => self.fs.attr(self.fs.parent(folder)?).map(Some),
-            _ => self.fs.lookup(folder, name),
-        }
-    }
-
-    /// What a listing begins with: "." and "..", as far as they come after `offset`. With each its
-    /// number and the offset that continues after it.
-    fn dots(&self, folder: u64, offset: u64) -> Result<Vec<(&'static OsStr, u64, u64)>, FsError> {
-        let mut dots = Vec::new();
-        if offset < 1 {
-            dots.push((OsStr::new("."), folder, 1));
-        }
-        if offset < DOTS {
-            dots.push((OsStr::new(".."), self.fs.parent(folder)?, DOTS));
-        }
-        Ok(dots)
-    }
-
-    fn fill(&self, folder: u64, offset: u64, reply: &mut ReplyDirectory) -> Result<(), FsError> {
-        for (name, number, next) in self.dots(folder, offset)? {
-            if reply.add(INodeNo(number), next, FileType::Directory, name) {
-                return Ok(());
-            }
-        }
-        self.fs.list(folder, offset.saturating_sub(DOTS), &mut |entry| {
-            let next = entry.next.saturating_add(DOTS);
-            let name = OsStr::from_bytes(entry.name);
-            !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), name)
-        })
-    }
-
-    /// Tells whether there was anything left to list.
-    fn fill_plus(
-        &self,
-        folder: u64,
-        offset: u64,
-        reply: &mut ReplyDirectoryPlus,
-    ) -> Result<bool, FsError> {
-        let mut dots = false;
-        // The kernel takes no more than the number from "." and "..", and counts no look-up.
-        for (name, number, next) in self.dots(folder, offset)? {
-            dots = true;
-            let attr = bare_folder(number);
-            if reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION) {
-                return Ok(true);
-            }
-        }
-        let mut some = false;
-        let listed =
-            self.fs.list_with_attrs(folder, offset.saturating_sub(DOTS), &mut |entry, attr| {
-                some = true;
-                let next = entry.next.saturating_add(DOTS);
-                let name = OsStr::from_bytes(entry.name);
-                let attr = file_attr(attr);
-                !reply.add(attr.ino, next, name, &self.lifetime, &attr, GENERATION)
-            });
-        // What comes before a damage is listed; the kernel then asks for what comes after.
-        if some { Ok(true) } else { listed.map(|()| dots) }
-    }
-}
-
-pub(super) fn errno(error: &FsError) -> Errno {
-    Errno::from_i32(error.errno())
-}
-
-/// Replies with an extended attribute or a list of them: its length to those who ask with no room.
-pub(super) fn reply_xattr(bytes: &[u8], room: u32, reply: ReplyXattr) {
-    match u32::try_from(bytes.len()) {
-        Ok(length) if room == 0 => reply.size(length),
-        Ok(length) if length <= room => reply.data(bytes),
-        _ => reply.error(Errno::ERANGE),
-    }
 }
 
 /// Methods that reply that the file system can only be read.
@@ -187,7 +105,7 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.helpers.live.looked_up();
-        match self.find(parent.0, name.as_bytes()) {
+        match find(&*self.fs, parent.0, name.as_bytes()) {
             Ok(None) if parent.0 == ROOT && name == LIVE => {
                 let attr = self.helpers.live.make(&self.fs);
                 reply.entry(&Duration::ZERO, &file_attr(&attr), GENERATION);
@@ -213,10 +131,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.fs.target(ino.0) {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(errno(&error)),
-        }
+        target(&*self.fs, ino.0, reply);
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -275,7 +190,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match self.fill(ino.0, offset, &mut reply) {
+        match fill(&*self.fs, ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
@@ -290,7 +205,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         self.helpers.live.listed();
-        match self.fill_plus(ino.0, offset, &mut reply) {
+        match fill_plus(&*self.fs, ino.0, offset, &self.lifetime, &mut reply, |_| ()) {
             Ok(true) => reply.ok(),
             Ok(false) => self.helpers.ahead.listed(request.pid(), ino.0, || reply.ok()),
             Err(error) => reply.error(errno(&error)),
@@ -306,17 +221,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let whence = match whence {
-            SEEK_DATA => Seek::Data,
-            SEEK_HOLE => Seek::Hole,
-            // The kernel does all others by itself.
-            _ => return reply.error(Errno::EINVAL),
-        };
-        let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        match self.fs.seek(ino.0, offset, whence) {
-            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
-            Err(error) => reply.error(errno(&error)),
-        }
+        seek(&*self.fs, ino.0, offset, whence, reply);
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
@@ -328,7 +233,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::NO_XATTR);
         }
         match self.fs.xattr(ino.0, name.as_bytes()) {
-            Ok(Some(value)) => reply_xattr(&value, room, reply),
+            Ok(Some(value)) => xattr(&value, room, reply),
             Ok(None) => reply.error(Errno::NO_XATTR),
             Err(error) => reply.error(errno(&error)),
         }
@@ -339,15 +244,9 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENOSYS);
         }
         if self.helpers.live.file(ino.0).is_some() {
-            return reply_xattr(&[], room, reply);
+            return xattr(&[], room, reply);
         }
-        match self.fs.xattrs(ino.0) {
-            Ok(xattrs) => {
-                let names = xattrs.iter().flat_map(|(name, _)| name.iter().copied().chain([0]));
-                reply_xattr(&names.collect::<Vec<u8>>(), room, reply);
-            }
-            Err(error) => reply.error(errno(&error)),
-        }
+        xattr_names(self.fs.xattrs(ino.0), room, reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {

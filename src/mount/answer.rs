@@ -1,24 +1,149 @@
-//! Answers of a mount that can be written to: what its event loop and its other threads give alike.
+//! Answers that read-only and writable mounts, their event loops and other threads give alike.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use fuser::{
-    FileType, INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyWrite,
+    Errno, FileType, INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyWrite, ReplyXattr,
 };
 
-use super::adapter::{DOTS, FOREVER, GENERATION, errno};
+use super::adapter::{FOREVER, GENERATION};
 use super::attributes::{bare_folder, file_attr, file_type};
-use crate::fs::{Attr, FsError};
-use crate::live::{LiveFs, Writing};
+use crate::format::XattrSet;
+use crate::fs::{ArchiveFs, Attr, FsError, Listed, Seek};
+use crate::live::LiveFs;
 
+/// lseek(2)'s way of asking for data.
+const SEEK_DATA: i32 = 3;
+/// lseek(2)'s way of asking for a hole.
+const SEEK_HOLE: i32 = 4;
+/// How far the kernel's offsets into a listing are ahead of the file system's: "." and "..".
+const DOTS: u64 = 2;
 /// fallocate(2): the size stays.
 const KEEP_SIZE: i32 = 1;
 /// fallocate(2): make a hole.
 const PUNCH_HOLE: i32 = 2;
 /// fallocate(2): make zeros.
 const ZERO_RANGE: i32 = 16;
+
+/// What both kinds of file system can be asked for.
+pub(super) trait Files {
+    fn attr(&self, ino: u64) -> Result<Attr, FsError>;
+    fn lookup(&self, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError>;
+    fn parent(&self, ino: u64) -> Result<u64, FsError>;
+    fn target(&self, ino: u64) -> Result<Vec<u8>, FsError>;
+    fn seek(&self, ino: u64, offset: u64, whence: Seek) -> Result<u64, FsError>;
+    fn list(
+        &self,
+        folder: u64,
+        offset: u64,
+        each: &mut dyn FnMut(Listed<'_>) -> bool,
+    ) -> Result<(), FsError>;
+    fn list_with_attrs(
+        &self,
+        folder: u64,
+        offset: u64,
+        each: &mut dyn FnMut(Listed<'_>, &Attr) -> bool,
+    ) -> Result<(), FsError>;
+}
+
+/// Each method is the one of the same name that the file system has itself.
+macro_rules! files {
+    ($($of:ty),*) => {$(
+        impl Files for $of {
+            fn attr(&self, ino: u64) -> Result<Attr, FsError> {
+                <$of>::attr(self, ino)
+            }
+            fn lookup(&self, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError> {
+                <$of>::lookup(self, folder, name)
+            }
+            fn parent(&self, ino: u64) -> Result<u64, FsError> {
+                <$of>::parent(self, ino)
+            }
+            fn target(&self, ino: u64) -> Result<Vec<u8>, FsError> {
+                <$of>::target(self, ino)
+            }
+            fn seek(&self, ino: u64, offset: u64, whence: Seek) -> Result<u64, FsError> {
+                <$of>::seek(self, ino, offset, whence)
+            }
+            fn list(
+                &self,
+                folder: u64,
+                offset: u64,
+                each: &mut dyn FnMut(Listed<'_>) -> bool,
+            ) -> Result<(), FsError> {
+                <$of>::list(self, folder, offset, each)
+            }
+            fn list_with_attrs(
+                &self,
+                folder: u64,
+                offset: u64,
+                each: &mut dyn FnMut(Listed<'_>, &Attr) -> bool,
+            ) -> Result<(), FsError> {
+                <$of>::list_with_attrs(self, folder, offset, each)
+            }
+        }
+    )*};
+}
+files!(ArchiveFs, LiveFs);
+
+pub(super) fn errno(error: &FsError) -> Errno {
+    Errno::from_i32(error.errno())
+}
+
+/// Looks a name up; "." and ".." come from those who export the mount over a network.
+pub(super) fn find(fs: &impl Files, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError> {
+    match name {
+        b"." => fs.attr(folder).map(Some),
+        b".." => fs.attr(fs.parent(folder)?).map(Some),
+        _ => fs.lookup(folder, name),
+    }
+}
+
+/// Replies with the target of a symlink.
+pub(super) fn target(fs: &impl Files, ino: u64, reply: ReplyData) {
+    match fs.target(ino) {
+        Ok(target) => reply.data(&target),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// Replies with where data or a hole begins.
+pub(super) fn seek(fs: &impl Files, ino: u64, offset: i64, whence: i32, reply: ReplyLseek) {
+    let whence = match whence {
+        SEEK_DATA => Seek::Data,
+        SEEK_HOLE => Seek::Hole,
+        // The kernel does all others by itself.
+        _ => return reply.error(Errno::EINVAL),
+    };
+    let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
+    match fs.seek(ino, offset, whence) {
+        Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// Replies with an extended attribute or a list of them: its length to those who ask with no room.
+pub(super) fn xattr(bytes: &[u8], room: u32, reply: ReplyXattr) {
+    match u32::try_from(bytes.len()) {
+        Ok(length) if room == 0 => reply.size(length),
+        Ok(length) if length <= room => reply.data(bytes),
+        _ => reply.error(Errno::ERANGE),
+    }
+}
+
+/// Replies with the names of extended attributes.
+pub(super) fn xattr_names(xattrs: Result<XattrSet, FsError>, room: u32, reply: ReplyXattr) {
+    match xattrs {
+        Ok(xattrs) => {
+            let names = xattrs.iter().flat_map(|(name, _)| name.iter().copied().chain([0]));
+            xattr(&names.collect::<Vec<u8>>(), room, reply);
+        }
+        Err(error) => reply.error(errno(&error)),
+    }
+}
 
 /// Replies with a file that the kernel counts once more.
 pub(super) fn entry(fs: &LiveFs, found: Result<Attr, FsError>, reply: ReplyEntry) {
@@ -31,24 +156,16 @@ pub(super) fn entry(fs: &LiveFs, found: Result<Attr, FsError>, reply: ReplyEntry
     }
 }
 
-/// Replies with bytes of a file.
-pub(super) fn read(fs: &LiveFs, ino: u64, offset: u64, size: u32, reply: ReplyData) {
-    match fs.read(ino, offset, size) {
-        Ok(data) => reply.data(&data),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
 /// Writes, and replies that it was done.
 pub(super) fn write(
     fs: &LiveFs,
     ino: u64,
     offset: u64,
     data: &[u8],
-    how: Writing,
+    kill: bool,
     reply: ReplyWrite,
 ) {
-    match fs.write(ino, offset, data, how) {
+    match fs.write(ino, offset, data, kill) {
         Ok(written) => reply.written(written),
         Err(error) => reply.error(errno(&error)),
     }
@@ -82,21 +199,26 @@ pub(super) fn allocate(
     }
 }
 
-/// "." and "..", as far as they come after `offset`: number, offset after it, name.
-fn dots(fs: &LiveFs, folder: u64, offset: u64) -> Result<Vec<(&'static str, u64, u64)>, FsError> {
+/// What a listing begins with: "." and "..", as far as they come after `offset`. With each its
+/// number and the offset that continues after it.
+fn dots(
+    fs: &impl Files,
+    folder: u64,
+    offset: u64,
+) -> Result<Vec<(&'static OsStr, u64, u64)>, FsError> {
     let mut dots = Vec::new();
     if offset < 1 {
-        dots.push((".", folder, 1));
+        dots.push((OsStr::new("."), folder, 1));
     }
     if offset < DOTS {
-        dots.push(("..", fs.parent(folder)?, DOTS));
+        dots.push((OsStr::new(".."), fs.parent(folder)?, DOTS));
     }
     Ok(dots)
 }
 
 /// Lists a folder.
 pub(super) fn fill(
-    fs: &LiveFs,
+    fs: &impl Files,
     folder: u64,
     offset: u64,
     reply: &mut ReplyDirectory,
@@ -113,32 +235,36 @@ pub(super) fn fill(
     })
 }
 
-/// Lists a folder with what each file is.
+/// Lists a folder with what each file is, which the kernel may keep for that `lifetime`, and calls
+/// `told` with each that it is told of. Returns whether there was anything left to list.
 pub(super) fn fill_plus(
-    fs: &LiveFs,
+    fs: &impl Files,
     folder: u64,
     offset: u64,
+    lifetime: &Duration,
     reply: &mut ReplyDirectoryPlus,
-) -> Result<(), FsError> {
+    told: impl Fn(u64),
+) -> Result<bool, FsError> {
+    let dots = dots(fs, folder, offset)?;
     // The kernel takes no more than the number from "." and "..", and counts no look-up.
-    for (name, number, next) in dots(fs, folder, offset)? {
-        let attr = bare_folder(number);
-        if reply.add(attr.ino, next, name, &FOREVER, &attr, GENERATION) {
-            return Ok(());
+    for (name, number, next) in &dots {
+        let attr = bare_folder(*number);
+        if reply.add(attr.ino, *next, name, lifetime, &attr, GENERATION) {
+            return Ok(true);
         }
     }
     let mut some = false;
     let listed = fs.list_with_attrs(folder, offset.saturating_sub(DOTS), &mut |entry, attr| {
+        some = true;
         let next = entry.next.saturating_add(DOTS);
         let name = OsStr::from_bytes(entry.name);
         let attr = file_attr(attr);
-        if reply.add(attr.ino, next, name, &FOREVER, &attr, GENERATION) {
-            return false;
+        let full = reply.add(attr.ino, next, name, lifetime, &attr, GENERATION);
+        if !full {
+            told(attr.ino.0);
         }
-        fs.remember(attr.ino.0);
-        some = true;
-        true
+        !full
     });
     // What comes before a damage is listed; the kernel then asks for what comes after.
-    if some { Ok(()) } else { listed }
+    if some { Ok(true) } else { listed.map(|()| !dots.is_empty()) }
 }

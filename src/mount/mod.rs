@@ -10,7 +10,7 @@
 //! | `mountinfo` | what the kernel says is mounted where |
 //! | `adapter` | FUSE messages ↔ calls of [`crate::fs`]; no logic |
 //! | `writable` | the same for [`crate::live`], where the mount can be written to |
-//! | `answer` | what the event loop of that and its other threads answer alike |
+//! | `answer` | what both adapters answer alike |
 //! | `pool` | threads for what would keep the event loop |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
 //! | `live` | what the mount did so far, as a file in it |

@@ -20,15 +20,14 @@ use fuser::{
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::adapter::{
-    FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST, SEEK_DATA, SEEK_HOLE, errno, reply_xattr,
+use super::adapter::{FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST};
+use super::answer::{
+    allocate, done, entry, errno, fill, fill_plus, find, seek, target, write, xattr, xattr_names,
 };
-use super::answer::{allocate, done, entry, fill, fill_plus, read, write};
 use super::attributes::{bare_folder, device_of, file_attr};
 use super::pool::Pool;
 use crate::format::Time;
-use crate::fs::{Attr, FsError, Seek};
-use crate::live::{Changes, LiveFs, Made, Replace, Writing};
+use crate::live::{Changes, LiveFs, Made, Replace};
 
 /// How many reads are inflated, and syncs made, at a time.
 const READERS: usize = 4;
@@ -57,15 +56,6 @@ impl Writable {
         }
         let fs = Arc::clone(&self.fs);
         self.waiters.run(move || job(&fs));
-    }
-
-    /// Looks a name up; "." and ".." come from those who export the mount over a network.
-    fn find(&self, folder: u64, name: &[u8]) -> Result<Option<Attr>, FsError> {
-        match name {
-            b"." => self.fs.attr(folder).map(Some),
-            b".." => self.fs.attr(self.fs.parent(folder)?).map(Some),
-            _ => self.fs.lookup(folder, name),
-        }
     }
 
     fn make(&self, parent: INodeNo, name: &OsStr, made: &Made<'_>, reply: ReplyEntry) {
@@ -125,7 +115,7 @@ impl Filesystem for Writable {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.find(parent.0, name.as_bytes()) {
+        match find(&*self.fs, parent.0, name.as_bytes()) {
             // Number 0: the kernel remembers that the name is not there.
             Ok(None) => reply.entry(&FOREVER, &bare_folder(0), GENERATION),
             Ok(Some(attr)) => entry(&self.fs, Ok(attr), reply),
@@ -173,10 +163,7 @@ impl Filesystem for Writable {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.fs.target(ino.0) {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(errno(&error)),
-        }
+        target(&*self.fs, ino.0, reply);
     }
 
     fn mknod(
@@ -300,11 +287,16 @@ impl Filesystem for Writable {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if self.fs.is_ready(ino.0, offset, size) {
-            return read(&self.fs, ino.0, offset, size, reply);
+        match self.fs.read_if_ready(ino.0, offset, size) {
+            Ok(Some(data)) => return reply.data(&data),
+            Ok(None) => {}
+            Err(error) => return reply.error(errno(&error)),
         }
         let fs = Arc::clone(&self.fs);
-        self.readers.run(move || read(&fs, ino.0, offset, size, reply));
+        self.readers.run(move || match fs.read(ino.0, offset, size) {
+            Ok(data) => reply.data(&data),
+            Err(error) => reply.error(errno(&error)),
+        });
     }
 
     fn write(
@@ -319,14 +311,12 @@ impl Filesystem for Writable {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let kill = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let how = Writing { cached, kill };
         if self.fs.is_quick_to_write(ino.0, data.len() as u64) {
-            return write(&self.fs, ino.0, offset, data, how, reply);
+            return write(&self.fs, ino.0, offset, data, kill, reply);
         }
         let (fs, data) = (Arc::clone(&self.fs), data.to_vec());
-        self.waiters.run(move || write(&fs, ino.0, offset, &data, how, reply));
+        self.waiters.run(move || write(&fs, ino.0, offset, &data, kill, reply));
     }
 
     fn fallocate(
@@ -352,17 +342,7 @@ impl Filesystem for Writable {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let whence = match whence {
-            SEEK_DATA => Seek::Data,
-            SEEK_HOLE => Seek::Hole,
-            // The kernel does all others by itself.
-            _ => return reply.error(Errno::EINVAL),
-        };
-        let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        match self.fs.seek(ino.0, offset, whence) {
-            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
-            Err(error) => reply.error(errno(&error)),
-        }
+        seek(&*self.fs, ino.0, offset, whence, reply);
     }
 
     fn readdir(
@@ -373,7 +353,7 @@ impl Filesystem for Writable {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match fill(&self.fs, ino.0, offset, &mut reply) {
+        match fill(&*self.fs, ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
@@ -387,28 +367,23 @@ impl Filesystem for Writable {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        match fill_plus(&self.fs, ino.0, offset, &mut reply) {
-            Ok(()) => reply.ok(),
+        let told = |ino| self.fs.remember(ino);
+        match fill_plus(&*self.fs, ino.0, offset, &FOREVER, &mut reply, told) {
+            Ok(_) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
         match self.fs.xattr(ino.0, name.as_bytes()) {
-            Ok(Some(value)) => reply_xattr(&value, room, reply),
+            Ok(Some(value)) => xattr(&value, room, reply),
             Ok(None) => reply.error(Errno::NO_XATTR),
             Err(error) => reply.error(errno(&error)),
         }
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
-        match self.fs.xattrs(ino.0) {
-            Ok(xattrs) => {
-                let names = xattrs.iter().flat_map(|(name, _)| name.iter().copied().chain([0]));
-                reply_xattr(&names.collect::<Vec<u8>>(), room, reply);
-            }
-            Err(error) => reply.error(errno(&error)),
-        }
+        xattr_names(self.fs.xattrs(ino.0), room, reply);
     }
 
     fn setxattr(

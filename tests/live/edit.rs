@@ -4,10 +4,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use packfs::compare::CompareOptions;
+use packfs::live::Changes;
+use packfs::tree::ROOT;
+
+use super::trial::{Trial, Way};
 use super::{await_commit, stored, with_store};
 use crate::support::hostile::noise;
 use crate::support::{Mount, assert_same, exact};
-use packfs::compare::CompareOptions;
 
 const LARGE: usize = 40 << 20;
 
@@ -31,6 +35,32 @@ fn one_byte_of_a_large_file() {
     let added = stored(&store) - before;
     assert!(added < 1 << 20, "{added} bytes more");
     Mount::new(&store).assert_same(&scratch.join("source"), &exact());
+}
+
+#[test]
+fn holes_take_no_space_whichever_layer_has_the_file() {
+    let mut trial = Trial::new();
+    let sectors = |trial: &Trial| trial.fs().lookup(ROOT, b"b").unwrap().unwrap().blocks;
+    let ino = trial.fs().lookup(ROOT, b"b").unwrap().unwrap().ino;
+    let before = sectors(&trial);
+    assert!(before < 160, "{before}");
+    let touch = |trial: &mut Trial, mode: u32| {
+        let changes = Changes { mode: Some(mode), ..Changes::default() };
+        trial.fs().change(ino, &changes).unwrap();
+        trial.now.file(ino).mode = mode;
+        assert_eq!(sectors(trial), before);
+    };
+    touch(&mut trial, 0o600);
+    trial.reopen(Way::Synced);
+    assert_eq!(sectors(&trial), before);
+    // Now a layer that is at rest has it, then two have.
+    trial.fail_to_commit();
+    assert_eq!(sectors(&trial), before);
+    touch(&mut trial, 0o640);
+    trial.reopen(Way::Synced);
+    assert_eq!(sectors(&trial), before);
+    trial.commit();
+    assert_eq!(sectors(&trial), before);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use packfs::format::{Change, Inode, JournalHead, Kind, seal_group};
-use packfs::live::{Changes, LiveFs, Made, Writing};
+use packfs::live::{Changes, LiveFs, Made};
 use packfs::tree::ROOT;
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn make(fs: &LiveFs, name: &[u8], content: &[u8]) -> u64 {
     let mode = Kind::File.mode() | 0o644;
     let made = Made { mode, umask: 0, owner: (0, 0), rdev: 0, target: b"" };
     let ino = fs.make(ROOT, name, &made).unwrap().ino;
-    fs.write(ino, 0, content, Writing::default()).unwrap();
+    fs.write(ino, 0, content, false).unwrap();
     ino
 }
 
@@ -329,7 +329,7 @@ proptest! {
             let _ = fs.commit();
             Reference::peek(&fs);
             for ino in 1..9 {
-                let _ = fs.write(ino, 5, b"more", Writing::default());
+                let _ = fs.write(ino, 5, b"more", false);
                 let _ = fs.change(ino, &Changes { size: Some(7), ..Changes::default() });
                 let _ = fs.unlink(ROOT, b"a", ino % 2 == 0);
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use packfs::format::Kind;
-use packfs::live::{Changes, Made, Replace, Writing};
+use packfs::live::{Changes, Made, Replace};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -253,7 +253,7 @@ impl Trial {
         let length = usize::try_from(length).unwrap();
         // Zeros among them.
         let bytes = if seed < 40 { vec![0; length] } else { noise(length, seed.into()) };
-        let written = self.fs().write(ino, offset, &bytes, Writing::default()).unwrap();
+        let written = self.fs().write(ino, offset, &bytes, false).unwrap();
         assert_eq!(written as usize, length);
         let (data, at) = (&mut self.now.file(ino).data, usize::try_from(offset).unwrap());
         data.resize(data.len().max(at + length), 0);

@@ -339,6 +339,20 @@ fn what_is_mapped_is_written() {
 }
 
 #[test]
+fn what_is_mapped_and_written_has_a_new_time() {
+    let (_scratch, store) = with_store(packed);
+    let mount = Mount::writable(&store, &[]);
+    let file = edit(&mount.path().join("file"));
+    mount.watch(settle_times);
+    let before = file.metadata().unwrap().modified().unwrap();
+    #[expect(unsafe_code, reason = "nobody else changes the file")]
+    let mut map = unsafe { memmap2::MmapMut::map_mut(&file).unwrap() };
+    map[7] = b'!';
+    map.flush().unwrap();
+    assert!(file.metadata().unwrap().modified().unwrap() > before);
+}
+
+#[test]
 fn a_large_folder_is_listed_while_it_is_emptied() {
     both(|at| {
         let many = at.join("many");
