@@ -18,6 +18,7 @@
 //! | [`ingest`] | scan, order, cut, dedup, fill: the parallel build |
 //! | [`fs`] | file operations, without FUSE |
 //! | [`diff`] | what changed from one root to another |
+//! | [`maintain`] | keeps archives healthy: check, collect, rebuild, repair, copy |
 //! | [`live`] | a store that is written to: overlay, journal, spool, packer |
 //! | [`restore`] | files out of an archive: to a folder, to a tar |
 //! | [`mount`] | FUSE adapter, session, options |
@@ -36,6 +37,7 @@ pub mod fs;
 pub mod index;
 pub mod ingest;
 pub mod live;
+pub mod maintain;
 pub mod monitor;
 pub mod mount;
 pub mod pack;

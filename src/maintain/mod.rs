@@ -1,0 +1,2 @@
+//! Keeps archives healthy: what is wrong with them, what nothing needs any more, where blocks lie,
+//! and copies. Each verb plans without changing anything, then applies its plan.
