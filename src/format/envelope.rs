@@ -53,6 +53,8 @@ pub enum Section {
     Snapshot,
     /// The start of a journal.
     Journal,
+    /// What a journal rests on.
+    Base,
     /// Changes that a journal has in one.
     Group,
     /// The start of an image.
@@ -80,6 +82,7 @@ impl Section {
             Self::Root => *b"PFSroot\n",
             Self::Snapshot => *b"PFSsnap\n",
             Self::Journal => *b"PFSjrnl\n",
+            Self::Base => *b"PFSbase\n",
             Self::Group => *b"PFSgrup\n",
             Self::ImageHead => *b"PFSimag\n",
             Self::Contents => *b"PFScont\n",
@@ -118,6 +121,7 @@ impl fmt::Display for Section {
             Self::Root => "root",
             Self::Snapshot => "snapshot",
             Self::Journal => "journal head",
+            Self::Base => "base of a journal",
             Self::Group => "group of a journal",
             Self::ImageHead => "image head",
             Self::Contents => "table of contents",

@@ -3,8 +3,8 @@
 use super::wire::{Cursor, Put};
 use super::xattrs::{parse_set, put_set};
 use super::{
-    ENVELOPE_LEN, FormatError, Inode, Kind, MAX_PAGE_XATTRS, MAX_TARGET, Problem, Section, Time,
-    XattrSet, open, seal, valid_name,
+    ENVELOPE_LEN, FormatError, ID_LEN, Id, Inode, Kind, MAX_PAGE_XATTRS, MAX_TARGET, Problem,
+    Section, Time, XattrSet, open, seal, valid_name,
 };
 
 const NODE: u8 = 1;
@@ -26,8 +26,18 @@ const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
 pub struct JournalHead {
     /// Its number, which its spool has, too; a later journal of the same store has a higher one.
     pub number: u64,
-    /// The number of the newest root when it was begun.
-    pub root: u64,
+    /// The number of the journal below it, when it was begun; 0: there was none.
+    pub below: u64,
+}
+
+/// The root that a journal rests on: all that was below its layer is in it. It follows the head,
+/// or zeros do as long as there is a layer below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalBase {
+    /// The root's number.
+    pub number: u64,
+    /// The root's id.
+    pub root: Id,
 }
 
 /// One change. All of them state what is so from then on, not what was done: a journal can be
@@ -77,29 +87,60 @@ pub enum Change {
 }
 
 impl JournalHead {
+    /// Length of the section, in bytes.
+    pub const LEN: usize = ENVELOPE_LEN + 16;
+
     /// The section's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u64(self.number);
-        out.put_u64(self.root);
+        out.put_u64(self.below);
         seal(Section::Journal, &out, None).0
     }
 
-    /// Reads the section that `bytes` begin with, and tells how long it is.
+    /// Reads the section that `bytes` begin with.
     ///
     /// # Errors
     /// If it is damaged or malformed.
-    pub fn decode(bytes: &[u8]) -> Result<(Self, usize), FormatError> {
-        let length = (ENVELOPE_LEN + 16).min(bytes.len());
-        let payload = open(Section::Journal, &bytes[..length])?;
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let payload = open(Section::Journal, &bytes[..bytes.len().min(Self::LEN)])?;
         let parse = || {
             let mut cursor = Cursor::new(&payload);
-            let head = Self { number: cursor.u64()?, root: cursor.u64()? };
+            let head = Self { number: cursor.u64()?, below: cursor.u64()? };
             cursor.end()?;
             Ok(head)
         };
-        parse().map(|head| (head, length)).map_err(|problem: Problem| problem.of(Section::Journal))
+        parse().map_err(|problem: Problem| problem.of(Section::Journal))
+    }
+}
+
+impl JournalBase {
+    /// Length of the section, in bytes.
+    pub const LEN: usize = ENVELOPE_LEN + 8 + ID_LEN;
+
+    /// The section's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u64(self.number);
+        out.extend(self.root);
+        seal(Section::Base, &out, None).0
+    }
+
+    /// Reads the section that `bytes` begin with.
+    ///
+    /// # Errors
+    /// If it is damaged or malformed.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let payload = open(Section::Base, &bytes[..bytes.len().min(Self::LEN)])?;
+        let parse = || {
+            let mut cursor = Cursor::new(&payload);
+            let base = Self { number: cursor.u64()?, root: cursor.array()? };
+            cursor.end()?;
+            Ok(base)
+        };
+        parse().map_err(|problem: Problem| problem.of(Section::Base))
     }
 }
 
@@ -168,29 +209,26 @@ pub fn seal_group(number: u64, payload: &[u8]) -> Vec<u8> {
     seal(Section::Group, &all, None).0
 }
 
-/// The number of the group that `bytes` begin with, if its checksum holds.
+/// The number of the group that fills `bytes`, if its checksum holds.
 #[must_use]
 pub fn group_number(bytes: &[u8]) -> Option<u64> {
-    let payload = open(Section::Group, bytes.get(..group_length(bytes)?)?).ok()?;
+    let payload = open(Section::Group, bytes).ok()?;
     payload.first_chunk::<8>().map(|number| u64::from_le_bytes(*number))
 }
 
-/// How long the group is that `bytes` begin with, as far as it says, if they are no less.
+/// How long the group is that `bytes` begin with, which need not have all of it, as far as it says.
 #[must_use]
-pub fn group_length(bytes: &[u8]) -> Option<usize> {
+pub fn group_length(bytes: &[u8]) -> Option<u64> {
     let stored = bytes.get(STORED_AT..)?.first_chunk::<8>()?;
-    let length = u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)?;
-    usize::try_from(length).ok().filter(|length| *length <= bytes.len())
+    u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)
 }
 
-/// Reads the group of that `number`, which `bytes` begin with, and tells how long it is.
+/// Reads the group of that `number`, which fills `bytes`.
 ///
 /// # Errors
 /// If it is cut short, damaged or malformed: the journal ends before it.
-pub fn open_group(number: u64, bytes: &[u8]) -> Result<(Vec<Change>, usize), FormatError> {
-    let fail = |problem: Problem| problem.of(Section::Group);
-    let length = group_length(bytes).ok_or_else(|| fail(Problem::Truncated))?;
-    let payload = open(Section::Group, &bytes[..length])?;
+pub fn open_group(number: u64, bytes: &[u8]) -> Result<Vec<Change>, FormatError> {
+    let payload = open(Section::Group, bytes)?;
     let parse = || {
         let mut cursor = Cursor::new(&payload);
         if cursor.u64()? != number {
@@ -202,7 +240,7 @@ pub fn open_group(number: u64, bytes: &[u8]) -> Result<(Vec<Change>, usize), For
         }
         Ok(changes)
     };
-    parse().map(|changes| (changes, length)).map_err(fail)
+    parse().map_err(|problem| problem.of(Section::Group))
 }
 
 fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
@@ -318,9 +356,9 @@ mod tests {
         changes.iter().for_each(|change| change.encode(&mut payload));
         let mut bytes = seal_group(3, &payload);
         let length = bytes.len();
+        assert_eq!(group_length(&bytes[..ENVELOPE_LEN]), Some(length as u64));
         assert!(open_group(3, &bytes[..length - 1]).is_err());
-        bytes.extend(b"more");
-        assert_eq!(open_group(3, &bytes).unwrap(), (changes, length));
+        assert_eq!(open_group(3, &bytes).unwrap(), changes);
         assert!(open_group(2, &bytes).is_err());
         bytes[70] ^= 1;
         assert!(open_group(3, &bytes).is_err());

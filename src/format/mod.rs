@@ -35,7 +35,8 @@ pub use image::{Contents, Member};
 pub use index::{FRAME_RECORD_LEN, IndexBuilder, Range, Segment};
 pub use inodes::{Inode, InodePage, Kind};
 pub use journal::{
-    Change, JournalHead, NUMBERS_END, group_length, group_number, open_group, put_node, seal_group,
+    Change, JournalBase, JournalHead, NUMBERS_END, group_length, group_number, open_group,
+    put_node, seal_group,
 };
 pub use pack::{Codec, FrameRecord, PackFooter};
 pub use root::{ObjectRef, Root, Totals};

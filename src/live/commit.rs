@@ -2,9 +2,10 @@
 //!
 //! Order of writes: the layer is sealed, and a new one begun (journal and spool, synced). Then, as
 //! for any commit, packs, index, tree, root, each synced before the next. Publishing the root is
-//! the commit. After that the journal of the sealed layer is removed, the folder synced, and its
-//! spool removed. A crash before the root leaves both layers; one after it leaves a journal whose
-//! changes the root has: it says what is so, not what was done, so it can be applied once more.
+//! the commit. After that the journal of the layer above is told that it rests on that root; then
+//! the journal of the sealed layer is removed, the folder synced, and its spool removed. A crash
+//! before the root leaves both layers; one after it leaves a journal whose changes the root has: it
+//! says what is so, not what was done, so it can be applied once more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::extents::{Part, parts};
-use super::layer::{Layer, Node};
+use super::layer::{Ground, Layer, Node};
+use super::open::base_of;
 use super::plant::plant;
 use super::state::{Below, Span};
 use super::{LiveFs, data};
@@ -101,14 +103,14 @@ impl LiveFs {
 
     /// Seals the active layer and begins a new one; false if nothing has changed.
     fn seal(&self) -> Result<bool, StorageError> {
-        let (next, root) = {
+        let number = {
             let state = self.state.read();
             if state.active.is_empty() {
                 return Ok(false);
             }
-            (state.active.number + 1, state.below.base.store().root().1.number)
+            state.active.number
         };
-        let fresh = Layer::create(&self.live, next, root)?;
+        let fresh = Layer::create(&self.live, number + 1, Ground::Layer(number))?;
         let _gate = self.gate.write();
         let mut state = self.state.write();
         state.active.hand_over();
@@ -166,6 +168,13 @@ impl LiveFs {
 
     fn remove_committed(&self, committer: &mut Committer) -> Result<(), StorageError> {
         if let Some(layer) = &committer.committed {
+            let (above, base) = {
+                let state = self.state.read();
+                let above = state.below.layers.last().map_or(&state.active.log, |layer| &layer.log);
+                (Arc::clone(above), base_of(state.below.base.store()))
+            };
+            // Before its files are gone: if then the root is lost, that is seen.
+            above.rest_on(&base)?;
             let name = || super::layer::journal_path(&self.live, layer.number);
             let fail = |error| StorageError::io(&name().display().to_string(), error);
             layer.remove(&self.live).map_err(fail)?;

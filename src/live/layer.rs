@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::log::Log;
+use super::log::{Beginning, Log};
 use super::pieces::{Piece, Pieces};
 use super::spool::Spool;
-use crate::format::{Change, Inode, JournalHead, Kind, Problem, Section, XattrSet, put_node};
+use crate::format::{
+    Change, Inode, JournalBase, JournalHead, Kind, Problem, Section, XattrSet, put_node,
+};
 use crate::storage::{ErrorKind, StorageError};
 use crate::tree::Found;
 
@@ -67,6 +69,15 @@ impl Node {
 /// The names in a folder that were made or changed; `None`: there is none of that name any more.
 pub type Names = BTreeMap<Box<[u8]>, Option<Found>>;
 
+/// What a new layer rests on.
+#[derive(Debug, Clone, Copy)]
+pub enum Ground {
+    /// The layer of that number, and so on down to a root.
+    Layer(u64),
+    /// That root.
+    Root(JournalBase),
+}
+
 /// All changes since the layer below.
 #[derive(Debug)]
 pub struct Layer {
@@ -90,11 +101,11 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Begins an empty layer of that number in the folder `live`; `root` is the newest root.
+    /// Begins an empty layer of that number in the folder `live`, over that `ground`.
     ///
     /// # Errors
     /// If its journal or spool cannot be made.
-    pub fn create(live: &Path, number: u64, root: u64) -> Result<Self, StorageError> {
+    pub fn create(live: &Path, number: u64, ground: Ground) -> Result<Self, StorageError> {
         let (journal, path) = (journal_path(live, number), spool_path(live, number));
         let remove = || -> std::io::Result<()> {
             remove_file(&journal)?;
@@ -104,7 +115,11 @@ impl Layer {
         remove().map_err(|error| StorageError::io(&journal.display().to_string(), error))?;
         let create = || -> Result<Self, StorageError> {
             let spool = Spool::create(&path)?;
-            let log = Log::create(&journal, JournalHead { number, root })?;
+            let (below, base) = match &ground {
+                Ground::Layer(below) => (*below, None),
+                Ground::Root(base) => (0, Some(base)),
+            };
+            let log = Log::create(&journal, JournalHead { number, below }, base)?;
             Ok(Self::new(number, spool, log))
         };
         create().inspect_err(|_| {
@@ -118,36 +133,41 @@ impl Layer {
         Self { number, nodes, names, spool, log, pending, dirty, dirty_bytes, dropped }
     }
 
-    /// Opens the layer of that number that was left behind in the folder `live`, and tells which
-    /// root was the newest when it was begun; `None` if it never was.
+    /// Opens the layer of that number that was left behind in the folder `live`, if `check` has
+    /// nothing against what its journal begins with; `None` if it never was begun.
     ///
     /// # Errors
     /// If its journal or spool is damaged or cannot be read.
-    pub fn open(live: &Path, number: u64) -> Result<Option<(Self, u64)>, StorageError> {
-        let mut changes = Vec::new();
+    pub fn open(
+        live: &Path,
+        number: u64,
+        check: impl FnOnce(&Beginning) -> Result<(), ErrorKind>,
+    ) -> Result<Option<Self>, StorageError> {
         let journal = journal_path(live, number);
-        let opened = Log::open(&journal, |change| changes.push(change))?;
-        let Some((log, head)) = opened else { return Ok(None) };
-        if head.number != number {
+        let Some((log, beginning)) = Log::open(&journal)? else { return Ok(None) };
+        let name = journal.display().to_string();
+        if beginning.head.number != number {
             let error = Problem::Malformed("the number of another journal").of(Section::Journal);
-            return Err(StorageError::format(&journal.display().to_string(), error));
+            return Err(StorageError::format(&name, error));
         }
+        check(&beginning).map_err(|kind| kind.of(&name))?;
         let path = spool_path(live, number);
         let spool = Spool::open(&path)?;
         let length = spool.length();
         let mut layer = Self::new(number, spool, log);
-        let mut used = 0;
-        for change in changes {
+        let log = Arc::clone(&layer.log);
+        log.replay(|change| {
             if let Change::Data { at: Some(at), length: bytes, .. } = change
                 && at + bytes > length
             {
                 return Err(ErrorKind::Short(at + bytes).of(&path.display().to_string()));
             }
             layer.apply(change);
-        }
-        layer.nodes.values().for_each(|node| used += node.pieces.bytes());
+            Ok(())
+        })?;
+        let used = layer.nodes.values().map(|node| node.pieces.bytes()).sum();
         layer.spool.set_used(used);
-        Ok(Some((layer, head.root)))
+        Ok(Some(layer))
     }
 
     /// Removes its files: what it has is in the archive now.

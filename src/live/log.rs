@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
 
+use super::replay;
 use super::spool::Spool;
-use crate::format::{
-    Change, JournalHead, Section, group_length, group_number, open_group, seal_group,
-};
+use crate::format::{Change, FormatError, JournalBase, JournalHead, seal_group};
 use crate::storage::StorageError;
 
 /// Room on the disk that is set aside for what is written next, in bytes: so that files can be
@@ -24,11 +23,20 @@ use crate::storage::StorageError;
 const RESERVE: u64 = 8 << 20;
 /// If so many bytes wait to be written, the disk does not take them.
 const MOST_WAITING: usize = 256 << 20;
-
-/// What follows a torn group is hashed so many times at most.
-const LOOKED: usize = 8;
 /// Longest journal that is read, in bytes: a layer is committed long before.
 const LONGEST: u64 = 8 << 30;
+
+/// Length of what a journal begins with, in bytes.
+pub const HEAD_LEN: usize = JournalHead::LEN + JournalBase::LEN;
+
+/// What a journal begins with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Its head.
+    pub head: JournalHead,
+    /// The root that it rests on, or why there is none that can be read.
+    pub base: Result<JournalBase, FormatError>,
+}
 
 /// A journal.
 #[derive(Debug)]
@@ -62,12 +70,18 @@ struct Written {
 }
 
 impl Log {
-    /// Begins a journal in `folder`, durably.
+    /// Begins a journal in `folder`, durably; `base` is the root that it rests on, if there is no
+    /// layer below.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn create(path: &Path, head: JournalHead) -> Result<Self, StorageError> {
-        let bytes = head.encode();
+    pub fn create(
+        path: &Path,
+        head: JournalHead,
+        base: Option<&JournalBase>,
+    ) -> Result<Self, StorageError> {
+        let mut bytes = head.encode();
+        bytes.extend(base.map_or_else(|| vec![0; JournalBase::LEN], JournalBase::encode));
         let begin = || {
             let file = File::options().read(true).write(true).create_new(true).open(path)?;
             file.write_all_at(&bytes, 0)?;
@@ -76,60 +90,72 @@ impl Log {
             Ok(file)
         };
         let file = begin().map_err(|error| StorageError::io(&path.display().to_string(), error))?;
-        Ok(Self::new(file, path, bytes.len() as u64, 1))
+        let log = Self::new(file, path);
+        log.reserve(&mut log.written.lock());
+        Ok(log)
     }
 
-    fn new(file: File, path: &Path, end: u64, next: u64) -> Self {
-        let written = Written { end, next, left: Incoming::default(), reserved: 0 };
-        let log = Self {
+    fn new(file: File, path: &Path) -> Self {
+        let left = Incoming::default();
+        let written = Written { end: HEAD_LEN as u64, next: 1, left, reserved: 0 };
+        Self {
             file,
             path: path.to_owned(),
             incoming: Mutex::default(),
             written: Mutex::new(written),
             tight: AtomicBool::new(false),
-        };
-        log.reserve(&mut log.written.lock());
-        log
+        }
     }
 
-    /// Opens a journal that was left behind, hands its changes to `each` in order, and cuts off
-    /// what comes after the last whole group. `None`: it was never begun.
+    /// Opens a journal that was left behind, which is then to be [replayed](Self::replay), and
+    /// reads what it begins with. `None`: it was never begun.
     ///
     /// # Errors
-    /// If it cannot be read or is no journal, or what `each` fails with.
-    pub fn open(
-        path: &Path,
-        mut each: impl FnMut(Change),
-    ) -> Result<Option<(Self, JournalHead)>, StorageError> {
+    /// If it cannot be read or is no journal.
+    pub fn open(path: &Path) -> Result<Option<(Self, Beginning)>, StorageError> {
         let name = path.display().to_string();
         let fail = |error| StorageError::io(&name, error);
-        let (file, bytes) = read(path).map_err(fail)?;
-        let (head, mut end) = match JournalHead::decode(&bytes) {
-            Ok(read) => read,
+        let (file, bytes) = open(path).map_err(fail)?;
+        let length = file.metadata().map_err(fail)?.len();
+        let head = match JournalHead::decode(&bytes) {
+            Ok(head) if bytes.len() == HEAD_LEN => head,
+            Ok(_) => return Ok(None),
             // It is synced before anything is written to it.
-            Err(_) if bytes.len() <= HEAD_LEN => return Ok(None),
+            Err(_) if length <= HEAD_LEN as u64 => return Ok(None),
             Err(error) => return Err(StorageError::format(&name, error)),
         };
-        let mut next = 1;
-        while end < bytes.len() {
-            match open_group(next, &bytes[end..]) {
-                Ok((changes, length)) => {
-                    changes.into_iter().for_each(&mut each);
-                    end += length;
-                    next += 1;
-                }
-                // What was being written when it ended; room that was set aside is zeros.
-                Err(error) if is_torn(&bytes[end..], next) => {
-                    if bytes[end..].iter().any(|byte| *byte != 0) {
-                        log::warn!("{name}: ends at byte {end}, with {error}");
-                    }
-                    break;
-                }
-                Err(error) => return Err(StorageError::format(&name, error)),
-            }
-        }
-        file.set_len(end as u64).map_err(fail)?;
-        Ok(Some((Self::new(file, path, end as u64, next), head)))
+        let base = JournalBase::decode(&bytes[JournalHead::LEN..]);
+        Ok(Some((Self::new(file, path), Beginning { head, base })))
+    }
+
+    /// Hands its changes to `each` in order, and cuts off what comes after the last whole group.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged, or what `each` fails with.
+    pub fn replay(
+        &self,
+        each: impl FnMut(Change) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut written = self.written.lock();
+        let name = self.path.display().to_string();
+        let (end, next) = replay::replay(&self.file, &name, HEAD_LEN as u64, each)?;
+        self.file.set_len(end).map_err(|error| StorageError::io(&name, error))?;
+        (written.end, written.next) = (end, next);
+        self.reserve(&mut written);
+        Ok(())
+    }
+
+    /// Writes down, durably, that all below its layer is in that root: then the layers below may
+    /// go. It is written where nothing counts that was there before, as these are still there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn rest_on(&self, base: &JournalBase) -> Result<(), StorageError> {
+        let write = || -> io::Result<()> {
+            self.file.write_all_at(&base.encode(), JournalHead::LEN as u64)?;
+            Ok(fdatasync(&self.file)?)
+        };
+        write().map_err(|error| StorageError::io(&self.path.display().to_string(), error))
     }
 
     /// Takes changes to be written with the next [`Log::sync`], and the ranges of the spool that
@@ -200,56 +226,17 @@ impl Log {
     }
 }
 
-/// Whether what follows the last group that can be read was never whole: then neither it nor any
-/// group after it checks out. Bytes that look like the start of very many groups are not looked
-/// into without end: then they are as good as damage.
-fn is_torn(bytes: &[u8], next: u64) -> bool {
-    let magic = Section::Group.magic();
-    let mut left = bytes.len().saturating_mul(LOOKED);
-    for (at, _) in bytes.windows(magic.len()).enumerate().filter(|(_, window)| *window == magic) {
-        let rest = &bytes[at..];
-        let Some(length) = group_length(rest) else { continue };
-        match left.checked_sub(length) {
-            Some(after) if group_number(rest).is_none_or(|number| number < next) => left = after,
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// Opens a journal, which must be a regular file, and reads all of it.
-fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
+/// Opens a journal, which must be a regular file, and reads what it begins with.
+fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = File::options();
-    let mut file =
+    let file =
         options.read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || about.len() > LONGEST {
         return Err(io::Error::other("is no journal; move it away"));
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    (&file).take(HEAD_LEN as u64).read_to_end(&mut bytes)?;
     Ok((file, bytes))
-}
-
-/// Length of a journal's head, in bytes.
-pub const HEAD_LEN: usize = crate::format::ENVELOPE_LEN + 16;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_looks_like_groups_without_end_is_damage() {
-        let group = seal_group(5, &[0; 100]);
-        let mut head = group[..crate::format::ENVELOPE_LEN].to_vec();
-        assert!(is_torn(&[&head[..], &[0; 50]].concat(), 5));
-        assert!(is_torn(&group, 6));
-        assert!(!is_torn(&[&head[..], &group].concat(), 5));
-        // Each is said to have all that follows it, and has to be hashed.
-        let length = head.len() * 100;
-        head[24..32].copy_from_slice(&(length as u64 / 2).to_le_bytes());
-        assert!(!is_torn(&head.repeat(100), 5));
-        assert!(is_torn(&head.repeat(10), 5));
-    }
 }

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `pieces` | which ranges of a file were changed, and where these are |
 //! | `layer` | inodes, names and pieces that were changed |
-//! | `log` | the journal of a layer: order of writes, what a crash leaves |
+//! | `log` | the journal of a layer: order of writes, what a crash leaves; `replay` reads that |
 //! | `spool` | file data that is not packed yet |
 //! | `state` | the layers and the root together |
 //! | `names` | make, link, unlink, rename |
@@ -42,6 +42,7 @@ mod open;
 mod packer;
 mod pieces;
 mod plant;
+mod replay;
 mod spool;
 mod state;
 

@@ -9,15 +9,16 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::LiveFs;
-use super::layer::{Layer, Node, journal_path, remove_file, spool_path};
-use super::log::HEAD_LEN;
+use super::layer::{Ground, Layer, Node, journal_path, remove_file, spool_path};
+use super::log::{Beginning, HEAD_LEN};
 use super::packer::Signals;
 use super::state::{Below, State};
+use crate::format::{JournalBase, JournalHead};
 use crate::fs::{ArchiveFs, Owner};
 use crate::ingest::{CreateError, may_follow};
 use crate::pack::Level;
 use crate::storage::{self, ErrorKind, Lock, StorageError};
-use crate::store::{OpenOptions, Store, default_working_set};
+use crate::store::{OpenOptions, Store, default_working_set, parse_root};
 
 /// The folder of a store that has the lock, journals and spools of its writer.
 pub const LIVE: &str = "live";
@@ -77,7 +78,7 @@ pub fn has_changes(store: &Path) -> Result<bool, StorageError> {
     let live = store.join(LIVE);
     let longer = |number: &u64| {
         let about = fs::metadata(journal_path(&live, *number));
-        about.is_ok_and(|about| about.len() > HEAD_LEN as u64)
+        about.is_ok_and(|about| !is_blank(&about))
     };
     Ok(numbers(&live, journal_path)?.iter().any(longer))
 }
@@ -110,10 +111,8 @@ impl LiveFs {
         let root = open()?;
         may_follow(&root)?;
         let live = store.join(LIVE);
-        let number = root.root().1.number;
-        let next = root.tree().footer().next_inode;
         let base = Arc::new(ArchiveFs::new(Arc::new(root), Owner::default()));
-        let state = recover(&live, number, Below { layers: Vec::new(), base }, next)?;
+        let state = recover(&live, Below { layers: Vec::new(), base })?;
         Ok(Self {
             storage,
             live,
@@ -129,24 +128,30 @@ impl LiveFs {
     }
 }
 
+/// The root that a store is opened at, as a journal names it.
+pub fn base_of(store: &Store) -> JournalBase {
+    let (number, root) = parse_root(store.root().0).unwrap_or_default();
+    JournalBase { number, root }
+}
+
 /// Takes up what was left behind: the newest layer goes on, older ones were being committed.
-fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State, StorageError> {
-    let mut next = next;
-    let mut layers = Vec::new();
+fn recover(live: &Path, mut below: Below) -> Result<State, StorageError> {
+    let store = below.base.store();
+    let mut next = store.tree().footer().next_inode;
+    let mut layers: Vec<Layer> = Vec::new();
     let journals = numbers(live, journal_path)?;
     let number = journals.last().copied().unwrap_or(0);
     for journal in journals {
-        let path = journal_path(live, journal).display().to_string();
-        let Some((mut layer, begun)) = Layer::open(live, journal)? else {
-            if journal == number {
-                continue;
-            }
-            // The later one rests on it.
-            return Err(ErrorKind::Short(HEAD_LEN as u64).of(&path));
-        };
-        if begun > root {
-            return Err(ErrorKind::Newer(begun).of(&path));
+        let path = journal_path(live, journal);
+        // Nothing was ever written to it: whatever it was to rest on.
+        if journal == number && fs::metadata(&path).is_ok_and(|about| is_blank(&about)) {
+            continue;
         }
+        let under = layers.last().map(|layer| layer.number);
+        let Some(mut layer) = Layer::open(live, journal, |it| rests(it, under, store))? else {
+            // The later one rests on it.
+            return Err(ErrorKind::Short(HEAD_LEN as u64).of(&path.display().to_string()));
+        };
         next = layer.nodes.keys().fold(next, |next, number| next.max(number.saturating_add(1)));
         // Nobody has them open any more.
         let nameless = |(number, node): (&u64, &Node)| (node.inode.nlink == 0).then_some(*number);
@@ -163,7 +168,10 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
             layers.extend(last);
             let after = number.checked_add(1);
             let path = journal_path(live, number).display().to_string();
-            Layer::create(live, after.ok_or_else(|| ErrorKind::TooLong.of(&path))?, root)?
+            let after = after.ok_or_else(|| ErrorKind::TooLong.of(&path))?;
+            let root = || Ground::Root(base_of(store));
+            let ground = layers.last().map_or_else(root, |layer| Ground::Layer(layer.number));
+            Layer::create(live, after, ground)?
         }
     };
     below.layers = layers.into_iter().rev().map(Arc::new).collect();
@@ -171,6 +179,28 @@ fn recover(live: &Path, root: u64, mut below: Below, next: u64) -> Result<State,
         log::info!("{}: goes on with what was written before", live.display());
     }
     Ok(State { active, below, orphans: HashMap::new(), next })
+}
+
+/// Whether a journal has nothing but its head, or not even that.
+fn is_blank(about: &fs::Metadata) -> bool {
+    about.is_file() && about.len() <= HEAD_LEN as u64
+}
+
+/// Whether what a journal rests on is there: the layer below, or else the root that has it. That is
+/// the newest one; or the one before, if the newest is what its own layer became.
+fn rests(beginning: &Beginning, under: Option<u64>, store: &Store) -> Result<(), ErrorKind> {
+    let JournalHead { below, .. } = beginning.head;
+    if below > 0 && under == Some(below) {
+        return Ok(());
+    }
+    match &beginning.base {
+        Ok(base) if under.is_none() => {
+            let known = *base == base_of(store) || store.root().1.parents.contains(&base.root);
+            if known { Ok(()) } else { Err(ErrorKind::Newer(base.number)) }
+        }
+        Err(error) if below == 0 => Err(ErrorKind::Format(error.clone())),
+        _ => Err(ErrorKind::Apart(below)),
+    }
 }
 
 /// What a journal does not tell: how many bytes of what a file has from below are holes.

@@ -42,12 +42,18 @@ pub enum ErrorKind {
     /// It is no archive.
     #[error("is not a packfs archive")]
     NotArchive,
-    /// It was begun over a root that is not there.
+    /// It is of changes to a root that is not the one that the store shows.
     #[error(
-        "has changes to root {0}, which the store does not have; bring that back, or move the \
-         journal away"
+        "has changes to root {0}, which the store does not have as its newest; bring that back, or \
+         move the journal away"
     )]
     Newer(u64),
+    /// It is of changes to those of another journal, which is not there.
+    #[error(
+        "has changes to those of journal {0}, which is not there; bring that back, or move this \
+         one away"
+    )]
+    Apart(u64),
     /// Somebody else writes to it.
     #[error("is being written to by {0}; wait until that ends")]
     Busy(String),

@@ -109,6 +109,7 @@ fn the_magics_are_those_of_the_code() {
         Section::Root,
         Section::Snapshot,
         Section::Journal,
+        Section::Base,
         Section::Group,
         Section::ImageHead,
         Section::Contents,

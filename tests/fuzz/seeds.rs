@@ -5,8 +5,9 @@ use std::fs;
 
 use packfs::format::{
     BlockHash, Change, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
-    FrameRecord, IndexBuilder, Inode, InodePage, JournalHead, Kind, Member, ObjectRef, PackFooter,
-    PageRef, Range, Root, Section, Snapshot, Time, Totals, TreeFooter, open, seal_group,
+    FrameRecord, IndexBuilder, Inode, InodePage, JournalBase, JournalHead, Kind, Member, ObjectRef,
+    PackFooter, PageRef, Range, Root, Section, Snapshot, Time, Totals, TreeFooter, open,
+    seal_group,
 };
 
 use super::folder;
@@ -46,7 +47,8 @@ fn write() {
     put("config", "example", config);
     put("config", "example-body", &config[b"# PFSconf:".len()..sealed]);
     let changes = journal();
-    put("journal", "head", &JournalHead { number: 3, root: 7 }.encode());
+    put("journal", "head", &JournalHead { number: 3, below: 2 }.encode());
+    put("journal", "base", &JournalBase { number: 7, root: [8; 32] }.encode());
     put("journal", "group", &seal_group(1, &changes));
     put("journal", "changes", &changes);
     for piece in ["pack-tail", "tree-tail", "image-tail"] {

@@ -4,13 +4,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use packfs::format::{Change, Inode, JournalHead, Kind, seal_group};
+use packfs::format::{Change, Inode, JournalBase, JournalHead, Kind, seal_group};
 use packfs::live::{Changes, LiveFs, Made};
 use packfs::tree::ROOT;
 use proptest::prelude::*;
 
 use super::reference::Reference;
-use super::with_store;
+use super::{base, roots, with_store};
 use crate::support::command::packfs;
 use crate::support::hostile::noise;
 use crate::support::{Mount, Scratch};
@@ -155,23 +155,74 @@ fn a_journal_over_a_root_that_is_gone() {
     make(&fs, b"first", b"first");
     assert_eq!(fs.commit().unwrap(), Some(2));
     make(&fs, b"second", b"second");
-    fs.commit().unwrap();
+    assert_eq!(fs.commit().unwrap(), Some(3));
     make(&fs, b"third", b"third");
     fs.sync().unwrap();
     drop(fs);
-    let roots = fs::read_dir(store.join("roots")).unwrap().map(|root| root.unwrap().path());
-    // The journal was begun while the last one was made.
-    let mut newer: Vec<PathBuf> = roots.collect();
-    newer.sort();
-    newer.remove(0);
-    let aside = |root: &PathBuf| scratch.join(root.file_name().unwrap().to_str().unwrap());
-    newer.iter().for_each(|root| fs::rename(root, aside(root)).unwrap());
     fs::create_dir(scratch.join("mount")).unwrap();
-    let mount = packfs!("mount", "--rw", store, scratch.join("mount"));
-    mount.run().fails(1, &["journal-", "root 2"]);
-    newer.iter().for_each(|root| fs::rename(aside(root), root).unwrap());
+    // The journal was begun before the last of them was made, and rests on it nevertheless.
+    for lost in [1, 2] {
+        let lost = roots(&store).split_off(lost);
+        let aside = |root: &PathBuf| scratch.join(root.file_name().unwrap().to_str().unwrap());
+        lost.iter().for_each(|root| fs::rename(root, aside(root)).unwrap());
+        let mount = packfs!("mount", "--rw", store, scratch.join("mount"));
+        mount.run().fails(1, &["journal-", "root 3"]);
+        lost.iter().for_each(|root| fs::rename(aside(root), root).unwrap());
+    }
     let fs = open(&store).unwrap();
     assert!(fs.lookup(ROOT, b"third").unwrap().is_some());
+}
+
+#[test]
+fn a_root_that_is_gone_while_its_journal_is_not() {
+    let (scratch, store) = with_store(|at| at.file("packed", "packed"));
+    let fs = open(&store).unwrap();
+    make(&fs, b"first", b"first");
+    fs.sync().unwrap();
+    let live = store.join("live");
+    for file in ["journal-1", "spool-1"] {
+        fs::copy(live.join(file), scratch.join(file)).unwrap();
+    }
+    assert_eq!(fs.commit().unwrap(), Some(2));
+    make(&fs, b"second", b"second");
+    fs.sync().unwrap();
+    drop(fs);
+    // As if it had ended before they were removed.
+    for file in ["journal-1", "spool-1"] {
+        fs::copy(scratch.join(file), live.join(file)).unwrap();
+    }
+    let newest = roots(&store).pop().unwrap();
+    fs::rename(&newest, scratch.join("root")).unwrap();
+    for lost in [true, false] {
+        if !lost {
+            fs::rename(scratch.join("root"), &newest).unwrap();
+        }
+        let copied = scratch.join("copy");
+        copy(&store, &copied);
+        let fs = open(&copied).unwrap();
+        assert_eq!(
+            *fs.read(fs.lookup(ROOT, b"first").unwrap().unwrap().ino, 0, 9).unwrap(),
+            *b"first"
+        );
+        assert!(fs.lookup(ROOT, b"second").unwrap().is_some());
+        fs.commit().unwrap();
+        assert!(fs.lookup(ROOT, b"first").unwrap().is_some());
+        assert!(fs.lookup(ROOT, b"second").unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_journal_that_nothing_was_written_to_rests_on_any_root() {
+    let (scratch, store) = with_store(|at| at.file("packed", "packed"));
+    drop(open(&store).unwrap());
+    assert!(store.join("live/journal-1").exists());
+    packfs!("add", store, scratch.join("source")).run().ok();
+    packfs!("add", store, scratch.join("source"), "--at", "again").run().ok();
+    let fs = open(&store).unwrap();
+    make(&fs, b"new", b"new");
+    fs.sync().unwrap();
+    drop(fs);
+    assert!(open(&store).unwrap().lookup(ROOT, b"new").unwrap().is_some());
 }
 
 #[test]
@@ -200,9 +251,11 @@ fn files_beside_the_journal() {
 fn a_journal_below_another_that_is_cut_short_or_not_its_own() {
     let (_scratch, store, _) = with_journal();
     let live = store.join("live");
-    let head = JournalHead { number: 2, root: 1 }.encode();
+    let head = JournalHead { number: 2, below: 1 }.encode();
+    let group = seal_group(1, b"");
+    let journal = [head, vec![0; JournalBase::LEN], group].concat();
     for other in ["journal-2", "journal-3"] {
-        fs::write(live.join(other), &head).unwrap();
+        fs::write(live.join(other), &journal).unwrap();
         fs::write(live.join("spool-2"), "").unwrap();
         fs::write(live.join("spool-3"), "").unwrap();
         let journal = fs::read(live.join("journal-1")).unwrap();
@@ -213,6 +266,12 @@ fn a_journal_below_another_that_is_cut_short_or_not_its_own() {
         fs::write(live.join("journal-1"), &journal).unwrap();
         fs::remove_file(live.join(other)).unwrap();
     }
+    // What it rests on is gone, be it in a root or not.
+    fs::rename(live.join("journal-1"), live.join("aside")).unwrap();
+    fs::write(live.join("journal-2"), &journal).unwrap();
+    assert!(open(&store).is_err_and(|error| error.contains("those of journal 1")));
+    fs::rename(live.join("aside"), live.join("journal-1")).unwrap();
+    assert_eq!(whole_files(&open(&store).unwrap()), FILES);
 }
 
 #[test]
@@ -319,8 +378,8 @@ proptest! {
         fs::create_dir(&live).unwrap();
         let mut payload = Vec::new();
         changes.iter().for_each(|change| change.encode(&mut payload));
-        let head = JournalHead { number: 1, root: 1 }.encode();
-        let journal = [head, seal_group(1, &payload)].concat();
+        let head = JournalHead { number: 1, below: 0 }.encode();
+        let journal = [head, base(&store).encode(), seal_group(1, &payload)].concat();
         fs::write(live.join("journal-1"), journal).unwrap();
         fs::write(live.join("spool-1"), noise(3000, 1)).unwrap();
         // Errors are welcome, panics are not.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use packfs::format::ENVELOPE_LEN;
+use packfs::format::{JournalBase, JournalHead};
 use packfs::live::{LiveFs, LiveOptions};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
@@ -70,7 +70,7 @@ fn stored(store: &Path) -> u64 {
 fn await_commit(mount: &Path, store: &Path) {
     // Then it is in the journal, until that is removed.
     File::open(mount).unwrap().sync_all().unwrap();
-    let empty = (ENVELOPE_LEN + 16) as u64;
+    let empty = (JournalHead::LEN + JournalBase::LEN) as u64;
     let start = Instant::now();
     loop {
         let live = fs::read_dir(store.join("live")).unwrap().map(Result::unwrap);
@@ -84,6 +84,23 @@ fn await_commit(mount: &Path, store: &Path) {
         assert!(start.elapsed() < patience(), "no commit");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The files of the roots of a store, oldest first.
+fn roots(store: &Path) -> Vec<PathBuf> {
+    let roots = fs::read_dir(store.join("roots")).unwrap().map(|root| root.unwrap().path());
+    let mut roots: Vec<PathBuf> = roots.collect();
+    roots.sort();
+    roots
+}
+
+/// The newest root of a store, as a journal names it.
+fn base(store: &Path) -> JournalBase {
+    let newest = roots(store).pop().unwrap();
+    let (number, root) =
+        packfs::store::parse_root(&format!("roots/{}", newest.file_name().unwrap().display()))
+            .unwrap();
+    JournalBase { number, root }
 }
 
 /// Opens a store to be written to.

@@ -1,10 +1,11 @@
 //! A store under test beside what it should be: compared, committed, cut short, opened again.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use packfs::format::{Cutting, Kind};
+use packfs::format::{Cutting, JournalHead, Kind};
 use packfs::fs::{ArchiveFs, Owner};
 use packfs::ingest::{CreateOptions, Source, create};
 use packfs::live::LiveFs;
@@ -231,6 +232,11 @@ impl Trial {
             for name in [format!("journal-{last}"), format!("spool-{last}")] {
                 fs::copy(aside.join(&name), live.join(&name)).unwrap();
             }
+            // That was written down before the layers below it were removed.
+            let journal =
+                fs::File::options().write(true).open(live.join(format!("journal-{last}")));
+            let base = super::base(&self.store).encode();
+            journal.unwrap().write_all_at(&base, JournalHead::LEN as u64).unwrap();
         }
         fs::remove_dir_all(aside).unwrap();
     }
