@@ -145,6 +145,13 @@ impl Storage for LocalStorage {
         }
     }
 
+    fn sync(&self, prefix: &str) -> Result<(), StorageError> {
+        match File::open(self.folder.join(prefix)).and_then(|folder| folder.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.error(prefix, error)),
+            _ => Ok(()),
+        }
+    }
+
     fn locate(&self, key: &str) -> String {
         self.folder.join(key).display().to_string()
     }
@@ -210,5 +217,7 @@ mod tests {
         storage.delete("packs/aa/b").unwrap();
         storage.delete("packs/aa/b").unwrap();
         assert!(storage.size("packs/aa/b").unwrap_err().is_not_found());
+        storage.sync("packs/aa/").unwrap();
+        storage.sync("gone/").unwrap();
     }
 }

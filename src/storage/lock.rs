@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open, openat, stat};
 use rustix::io::Errno;
@@ -17,13 +18,53 @@ const LOCK: &str = "lock";
 /// Longest text that is read from it, in bytes.
 const LONGEST: u64 = 64;
 
+/// What the lock says besides who holds it, once that is about to end.
+const ENDING: &str = "ending";
+/// How long to wait for a holder that is about to end, or has just ended.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_millis(200));
+/// How long to wait before the next look.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Held by whoever writes to a store in a folder, until it is dropped or its process ends, however
 /// that ends. Those who read need no lock.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "holds the lock while it is open")] File);
+pub struct Lock(File);
+
+/// Who holds a lock, as far as it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holder {
+    /// Its process.
+    pub process: Option<u32>,
+    /// Whether it does no more than what was begun, and then ends.
+    pub ending: bool,
+}
+
+impl Holder {
+    /// What the lock of the store in `folder` says of who holds it, or held it last.
+    #[must_use]
+    pub fn of(folder: &Path) -> Self {
+        open_lock(folder).map_or(Self::default(), |file| Self::read(&file))
+    }
+
+    fn read(mut file: &File) -> Self {
+        let mut text = String::new();
+        // Who holds it may be about to write who it is.
+        let _ = file.rewind().and_then(|()| file.take(LONGEST).read_to_string(&mut text));
+        let (process, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        Self { process: process.parse().ok(), ending: rest == ENDING }
+    }
+
+    fn show(self) -> String {
+        let process = self.process.map_or("another process".into(), |n| format!("process {n}"));
+        match self.ending {
+            true => format!("{process}, which packs what was written last"),
+            false => process,
+        }
+    }
+}
 
 impl Lock {
-    /// Becomes the writer of the store in `folder`.
+    /// Becomes the writer of the store in `folder`. Who is about to end is waited for.
     ///
     /// # Errors
     /// If somebody else is, or nothing can be written there.
@@ -36,32 +77,45 @@ impl Lock {
             }
             _ => StorageError::io(&name, error),
         };
-        let mut file = open_lock(folder).map_err(fail)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // Who holds it may be about to write who it is.
-                let _ = (&mut file).take(LONGEST).read_to_string(&mut holder);
-                let number = holder.trim().parse::<u32>();
-                let holder = number.map_or("another process".into(), |n| format!("process {n}"));
-                return Err(ErrorKind::Busy(holder).of(&folder.display().to_string()));
+        let file = open_lock(folder).map_err(fail)?;
+        let start = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(fail(error.into())),
             }
-            Err(error) => return Err(fail(error.into())),
+            let holder = Holder::read(&file);
+            let patience = if holder.ending { PATIENCE.0 } else { PATIENCE.1 };
+            if start.elapsed() > patience {
+                return Err(ErrorKind::Busy(holder.show()).of(&folder.display().to_string()));
+            }
+            std::thread::sleep(PAUSE);
         }
-        let tell = |mut file: &File| -> io::Result<()> {
+        let tell = |file: &File| -> io::Result<()> {
             // Another store may have taken the place of this one before it was locked.
             let (held, there) = (fstat(file)?, stat(folder.join(FOLDER).join(LOCK))?);
             if (held.st_dev, held.st_ino) != (there.st_dev, there.st_ino) {
                 return Err(io::Error::other("was replaced meanwhile; run it again"));
             }
-            file.rewind()?;
-            file.set_len(0)?;
-            writeln!(file, "{}", std::process::id())
+            write(file, "")
         };
         tell(&file).map_err(fail)?;
         Ok(Self(file))
     }
+
+    /// Lets all who want it know that it is about to be given back: they wait.
+    pub fn ending(&self) {
+        // Else they are told that somebody has it, which is as true.
+        let _ = write(&self.0, &format!(" {ENDING}"));
+    }
+}
+
+/// Writes who holds the lock.
+fn write(mut file: &File, more: &str) -> io::Result<()> {
+    file.rewind()?;
+    file.set_len(0)?;
+    writeln!(file, "{}{more}", std::process::id())
 }
 
 /// Opens the lock, through no symlink.
@@ -99,8 +153,17 @@ mod tests {
         let lock = Lock::take(folder.path()).unwrap();
         let error = Lock::take(folder.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-        drop(lock);
-        Lock::take(folder.path()).unwrap();
+        lock.ending();
+        let own = Holder { process: Some(std::process::id()), ending: true };
+        assert_eq!(Holder::of(folder.path()), own);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| Lock::take(folder.path()).unwrap());
+            std::thread::sleep(PATIENCE.1 * 2);
+            assert!(!waits.is_finished());
+            drop(lock);
+            waits.join().unwrap();
+        });
+        assert!(!Holder::of(folder.path()).ending);
     }
 
     #[test]

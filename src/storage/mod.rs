@@ -16,7 +16,7 @@ pub use draft::Draft;
 pub use error::{ErrorKind, StorageError};
 pub use image::{ImageStorage, ImageWriter};
 pub use local::LocalStorage;
-pub use lock::Lock;
+pub use lock::{Holder, Lock};
 pub use memory::MemoryStorage;
 pub use undo::Undo;
 
@@ -84,11 +84,21 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// If they cannot be listed. A prefix that nothing has is an empty list.
     fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError>;
 
-    /// Removes an object; one that is not there is no error.
+    /// Removes an object; one that is not there is no error. After a power cut it may be there
+    /// again, unless [`Storage::sync`] came after it.
     ///
     /// # Errors
     /// If it cannot be removed.
     fn delete(&self, key: &str) -> Result<(), StorageError>;
+
+    /// What was deleted before, of the keys that start with `prefix` (which ends in `/`) and go on
+    /// without another `/`, stays deleted.
+    ///
+    /// # Errors
+    /// If that is not sure.
+    fn sync(&self, _prefix: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// An object as a user would look for it.
     fn locate(&self, key: &str) -> String {

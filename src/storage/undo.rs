@@ -75,6 +75,10 @@ impl Storage for Undo<'_> {
         self.storage.delete(key)
     }
 
+    fn sync(&self, prefix: &str) -> Result<(), StorageError> {
+        self.storage.sync(prefix)
+    }
+
     fn locate(&self, key: &str) -> String {
         self.storage.locate(key)
     }

@@ -60,14 +60,15 @@ pub fn create(storage: &dyn Storage, name: &str, root: &str, created: i64) -> Re
     Ok(storage.put(&key, &snapshot.encode())?)
 }
 
-/// Takes a snapshot away. Its root stays until somebody collects what nothing names.
+/// Takes a snapshot away, for good. Its root stays until somebody collects what nothing names.
 ///
 /// # Errors
 /// If there is none of that name, or it cannot be removed. Whether it checks out does not matter.
 pub fn delete(storage: &dyn Storage, name: &str) -> Result<(), Error> {
     may_write(storage)?;
     let key = there(storage, name)?;
-    Ok(storage.delete(&key)?)
+    storage.delete(&key)?;
+    Ok(storage.sync(SNAPSHOTS)?)
 }
 
 /// Gives a snapshot another name.
@@ -82,7 +83,8 @@ pub fn rename(storage: &dyn Storage, old: &str, new: &str) -> Result<(), Error> 
     known(storage, &from, compatible(bytes.as_ref()))?;
     // In this order: a crash in between leaves both names, never none.
     storage.put(&to, bytes.as_ref())?;
-    Ok(storage.delete(&from)?)
+    storage.delete(&from)?;
+    Ok(storage.sync(SNAPSHOTS)?)
 }
 
 /// The root of a snapshot.
@@ -156,8 +158,9 @@ fn known(storage: &dyn Storage, key: &str, features: u32) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::format::{BlockHash, Config, Cutting, ObjectRef, Root, Totals, VERSION};
-    use crate::storage::MemoryStorage;
+    use crate::storage::{MemoryStorage, StorageError};
     use crate::store::{CONFIG, read_head};
+    use std::sync::Mutex;
 
     fn config(compatible: &[&str]) -> Vec<u8> {
         let cutting = Cutting { min: 64, average: 64, max: 65_536 };
@@ -202,6 +205,50 @@ mod tests {
         delete(&storage, "a two").unwrap();
         assert_eq!(names(&storage), named(&[("uno", 1)]));
         assert_eq!(list(&storage).unwrap()[0].snapshot.as_ref().unwrap().created, 5);
+    }
+
+    #[test]
+    fn what_is_deleted_stays_so() {
+        let (memory, [first, _]) = store();
+        let storage = Recorder { memory, deleted: Mutex::default() };
+        create(&storage, "one", &first, 0).unwrap();
+        rename(&storage, "one", "uno").unwrap();
+        assert!(storage.deleted.lock().unwrap().is_empty());
+        delete(&storage, "uno").unwrap();
+        assert!(storage.deleted.lock().unwrap().is_empty());
+    }
+
+    /// Knows what was deleted and is not sure to stay so.
+    #[derive(Debug)]
+    struct Recorder {
+        memory: MemoryStorage,
+        deleted: Mutex<Vec<String>>,
+    }
+
+    impl Storage for Recorder {
+        fn name(&self) -> String {
+            self.memory.name()
+        }
+        fn size(&self, key: &str) -> Result<u64, StorageError> {
+            self.memory.size(key)
+        }
+        fn get_range(&self, key: &str, at: u64, length: usize) -> Result<Vec<u8>, StorageError> {
+            self.memory.get_range(key, at, length)
+        }
+        fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+            self.memory.put(key, bytes)
+        }
+        fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+            self.memory.list(prefix)
+        }
+        fn delete(&self, key: &str) -> Result<(), StorageError> {
+            self.deleted.lock().unwrap().push(key.to_owned());
+            self.memory.delete(key)
+        }
+        fn sync(&self, prefix: &str) -> Result<(), StorageError> {
+            self.deleted.lock().unwrap().retain(|key| !key.starts_with(prefix));
+            Ok(())
+        }
     }
 
     #[test]
