@@ -2,20 +2,32 @@
 
 use std::ffi::OsString;
 use std::fs::DirEntry;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::failure::complain;
 use super::{Failure, Outcome};
-use crate::mount::{FS_TYPE, UnmountError, mount_at, unmount};
+use crate::live::has_changes;
+use crate::mount::{FS_TYPE, MountEntry, UnmountError, mount_at, unmount};
+use crate::storage::Holder;
+use crate::store::CONFIG;
 
 /// Most processes that are named when a mount is in use.
 const NAMED: usize = 5;
 
 /// How long a mount may stay in use without anybody who uses it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last commit may take without a word.
+const LONG: Duration = Duration::from_secs(1);
+/// How long to wait for the end of a process before a look at what it does.
+const SHORT: Duration = Duration::from_millis(200);
 /// How long to wait before the next attempt.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -29,7 +41,7 @@ pub(super) struct UmountArgs {
     lazy: bool,
 }
 
-/// Unmounts; when it returns the mount is gone.
+/// Unmounts; when it returns the mount is gone, and what was written to it is packed.
 pub(super) fn run(args: &UmountArgs) -> Outcome {
     let shown = args.dir.display();
     let fail = |why: String| Err(Failure::Failed(format!("{shown}: {why}")));
@@ -37,16 +49,18 @@ pub(super) fn run(args: &UmountArgs) -> Outcome {
         Ok(dir) => dir,
         Err(error) => return fail(error.to_string()),
     };
-    match mount_at(&dir) {
-        Ok(Some(entry)) if entry.fs_type == FS_TYPE => {}
+    let entry = match mount_at(&dir) {
+        Ok(Some(entry)) if entry.fs_type == FS_TYPE => entry,
         Ok(Some(entry)) => return fail(format!("a mount of {}, not of packfs", entry.fs_type)),
         Ok(None) => return fail("nothing is mounted there".to_owned()),
         Err(error) => return fail(error.to_string()),
-    }
+    };
+    // One that is in use ends with its last user.
+    let writer = Some(entry).filter(|entry| entry.writable && !args.lazy).and_then(Writer::of);
     let deadline = Instant::now() + PATIENCE;
     loop {
         match unmount(&dir, args.lazy) {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Ok(()) => break,
             Err(UnmountError::Busy(_)) => {}
             Err(error) => return Err(Failure::Failed(error.to_string())),
         }
@@ -56,6 +70,64 @@ pub(super) fn run(args: &UmountArgs) -> Outcome {
             return fail(in_use(&users));
         }
         std::thread::sleep(PAUSE);
+    }
+    writer.map_or(Ok(ExitCode::SUCCESS), |writer| writer.wait(&dir))
+}
+
+/// The process that serves a mount which can be written to.
+struct Writer {
+    store: PathBuf,
+    process: OwnedFd,
+}
+
+impl Writer {
+    /// Who serves a mount, if that can be told.
+    fn of(entry: MountEntry) -> Option<Self> {
+        let store = PathBuf::from(entry.source);
+        // Nothing is made there, whatever it is.
+        let holder = store.join(CONFIG).exists().then(|| Holder::of(&store))?;
+        let process = Pid::from_raw(holder.process?.try_into().ok()?)?;
+        Some(Self { store, process: pidfd_open(process, PidfdFlags::empty()).ok()? })
+    }
+
+    /// Waits until it has packed what was written last, and has ended.
+    fn wait(self, dir: &Path) -> Outcome {
+        let (start, mut told) = (Instant::now(), false);
+        while !self.ends_within(SHORT)? {
+            // Mounted elsewhere as well, by another name space say, it goes on.
+            if start.elapsed() > PATIENCE && !Holder::of(&self.store).ending {
+                complain(&format!(
+                    "{}: its process goes on: it is in use elsewhere",
+                    dir.display()
+                ));
+                return Ok(ExitCode::SUCCESS);
+            }
+            if start.elapsed() > LONG && !told {
+                told = true;
+                let text =
+                    "unmounted; what was written last is being packed, which goes on after ^C";
+                complain(&format!("{}: {text}", dir.display()));
+            }
+        }
+        match has_changes(&self.store)? {
+            false => Ok(ExitCode::SUCCESS),
+            true => Err(Failure::Failed(format!(
+                "{}: unmounted, but what was written last could not be packed; it is in the \
+                 journal of {}, and goes on with the next mount --rw",
+                dir.display(),
+                self.store.display()
+            ))),
+        }
+    }
+
+    fn ends_within(&self, time: Duration) -> Result<bool, Failure> {
+        let mut ended = [PollFd::new(&self.process, PollFlags::IN)];
+        let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        match poll(&mut ended, Some(&time)) {
+            Err(Errno::INTR) | Ok(0) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(error) => Err(Failure::Failed(error.to_string())),
+        }
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `log` | the journal of a layer: order of writes, what a crash leaves; `replay` reads that |
 //! | `spool` | file data that is not packed yet |
 //! | `state` | the layers and the root together |
-//! | `names` | make, link, unlink, rename |
+//! | `names` | make, link, unlink, rename; `leaving` what the kernel is told of it |
 //! | `attributes` | modes, owners, times, extended attributes; `acl` what they mean together |
 //! | `data` | read, write, truncate, punch |
 //! | `list` | folders, listed so that a listing goes on across changes |
@@ -35,6 +35,7 @@ mod control;
 mod data;
 mod extents;
 mod layer;
+mod leaving;
 mod list;
 mod log;
 mod names;
@@ -64,6 +65,7 @@ use crate::format::{Inode, Kind, Time, XattrSet};
 use crate::fs::{ArchiveFs, Attr, FsError};
 use crate::storage::{Lock, Storage, StorageError};
 use commit::Committer;
+use leaving::Leaving;
 use list::Lists;
 use packer::Signals;
 use state::State;
@@ -84,9 +86,10 @@ pub struct LiveFs {
     /// How often the kernel was told of each inode, less what it forgot.
     known: [Mutex<HashMap<u64, u64>>; SHARDS],
     lists: Lists,
+    leaving: Leaving,
     signals: Signals,
     committer: Mutex<Committer>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl LiveFs {

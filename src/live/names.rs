@@ -127,11 +127,17 @@ impl LiveFs {
         })
     }
 
-    /// Takes a name away, of a folder (which must be empty) or of anything else.
+    /// Takes a name away, of a folder (which must be empty) or of anything else; returns the file
+    /// if that has other names.
     ///
     /// # Errors
     /// If there is none, or it is a folder or not one against what is expected, or not empty.
-    pub fn unlink(&self, folder: u64, name: &[u8], is_folder: bool) -> Result<(), FsError> {
+    pub fn unlink(
+        &self,
+        folder: u64,
+        name: &[u8],
+        is_folder: bool,
+    ) -> Result<Option<u64>, FsError> {
         self.changed(|state| {
             let found = state.entry(folder, name)?.ok_or(FsError::NoEntry)?;
             match (found.kind == Kind::Folder, is_folder) {
@@ -143,26 +149,31 @@ impl LiveFs {
             let at = now();
             state.take_up(&[folder, found.inode])?;
             state.grow(folder, -1, -i32::from(is_folder), at)?;
-            self.unname(state, found, at)?;
+            let left = self.unname(state, found, at)?;
             state.active.set_entry(folder, name, None);
-            Ok(())
+            Ok(left)
         })
     }
 
-    /// An inode loses a name.
-    fn unname(&self, state: &mut State, found: Found, at: Time) -> Result<(), FsError> {
+    /// An inode loses a name; returns it if it has others.
+    fn unname(&self, state: &mut State, found: Found, at: Time) -> Result<Option<u64>, FsError> {
         let inode = &mut state.node_mut(found.inode)?.inode;
         let is_folder = found.kind == Kind::Folder;
         inode.nlink = if is_folder { 0 } else { inode.nlink.saturating_sub(1) };
         touch(inode, at);
+        if inode.nlink > 0 {
+            self.leaving.add(found.inode);
+            return Ok(Some(found.inode));
+        }
         // Else it goes when the kernel forgets it: it may be open.
-        if inode.nlink == 0 && !self.is_known(found.inode) {
+        if !self.is_known(found.inode) {
             state.active.take_away(found.inode);
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Moves a file to another name, in the same folder or another.
+    /// Moves a file to another name, in the same folder or another; returns the file that had it,
+    /// if that has other names.
     ///
     /// # Errors
     /// If there is no such file, or one of the new name that cannot be replaced by it.
@@ -171,7 +182,7 @@ impl LiveFs {
         (from, name): (u64, &[u8]),
         (to, new): (u64, &[u8]),
         replace: Replace,
-    ) -> Result<(), FsError> {
+    ) -> Result<Option<u64>, FsError> {
         check_name(new)?;
         self.changed(|state| {
             let moved = state.entry(from, name)?.ok_or(FsError::NoEntry)?;
@@ -181,10 +192,10 @@ impl LiveFs {
                 (Some(_), Replace::No) => return Err(FsError::Exists),
                 (None, Replace::Exchange) => return Err(FsError::NoEntry),
                 (Some(there), Replace::Exchange) => {
-                    return exchange(state, (from, name, moved), (to, new, there));
+                    return exchange(state, (from, name, moved), (to, new, there)).map(|()| None);
                 }
                 // Two names of one file: both stay.
-                (Some(there), _) if there.inode == moved.inode => return Ok(()),
+                (Some(there), _) if there.inode == moved.inode => return Ok(None),
                 _ => {}
             }
             let (is_folder, at) = (moved.kind == Kind::Folder, now());
@@ -199,9 +210,10 @@ impl LiveFs {
                 }
             }
             state.take_up(&[from, to, moved.inode])?;
+            let mut left = None;
             if let Some(there) = there {
                 state.take_up(&[there.inode])?;
-                self.unname(state, there, at)?;
+                left = self.unname(state, there, at)?;
             }
             let folders = i32::from(is_folder);
             let replaced = there.map_or(0, |there| i32::from(there.kind == Kind::Folder));
@@ -210,7 +222,7 @@ impl LiveFs {
             move_in(state, moved.inode, from, to, at)?;
             state.active.set_entry(from, name, None);
             state.active.set_entry(to, new, Some(moved));
-            Ok(())
+            Ok(left)
         })
     }
 }

@@ -121,9 +121,10 @@ impl LiveFs {
             gate: RwLock::default(),
             known: std::array::from_fn(|_| Mutex::default()),
             lists: super::Lists::default(),
+            leaving: super::Leaving::default(),
             signals: Signals::default(),
             committer: Mutex::default(),
-            _lock: lock,
+            lock,
         })
     }
 }

@@ -10,6 +10,7 @@
 //! | `mountinfo` | what the kernel says is mounted where |
 //! | `adapter` | FUSE messages ↔ calls of [`crate::fs`]; no logic |
 //! | `writable` | the same for [`crate::live`], where the mount can be written to |
+//! | `links` | when the kernel has counted that a name is gone |
 //! | `answer` | what both adapters answer alike |
 //! | `pool` | threads for what would keep the event loop |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
@@ -24,6 +25,7 @@ mod attach;
 mod attributes;
 mod detach;
 mod error;
+mod links;
 mod live;
 mod mountinfo;
 mod options;

@@ -18,6 +18,8 @@ pub struct MountEntry {
     pub fs_type: String,
     /// What is mounted: for packfs, the archive.
     pub source: OsString,
+    /// Whether it can be written to, as far as it goes by the file system.
+    pub writable: bool,
 }
 
 /// The topmost mount on `dir`, which must be absolute and free of symlinks; `None` where `dir` is
@@ -51,11 +53,13 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     fields.find(|field| *field == b"-")?;
     let fs_type = fields.next()?;
     let source = fields.next()?;
+    let options = fields.next()?;
     Some(MountEntry {
         device: String::from_utf8_lossy(device).into_owned(),
         dir: OsString::from_vec(unescape(dir)).into(),
         fs_type: String::from_utf8_lossy(&unescape(fs_type)).into_owned(),
         source: OsString::from_vec(unescape(source)),
+        writable: options.split(|&byte| byte == b',').any(|option| option == b"rw"),
     })
 }
 
@@ -92,6 +96,7 @@ mod tests {
         assert_eq!(entries[1].dir, Path::new("/mnt/a b\\c"));
         assert_eq!(entries[1].fs_type, "fuse.packfs");
         assert_eq!(entries[1].source, "/x y.pfs");
+        assert!(entries[0].writable && !entries[1].writable);
     }
 
     #[test]

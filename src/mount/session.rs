@@ -93,9 +93,12 @@ pub fn mount(
         Files::Frozen(fs) => serve(fs, connection, options, trace),
         Files::Live(fs) => {
             let (acl, config) = (filter(options.access), config(options));
-            let writable = Writable::new(fs);
-            let session = |writable| Session::from_fd(writable, connection, acl, config);
-            writable.and_then(session).and_then(Session::spawn)
+            Writable::new(fs).and_then(|writable| {
+                let links = writable.links();
+                let session = Session::from_fd(writable, connection, acl, config)?.spawn()?;
+                links.notify(session.notifier());
+                Ok(session)
+            })
         }
     };
     match served {

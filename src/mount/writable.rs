@@ -25,8 +25,10 @@ use super::answer::{
     allocate, done, entry, errno, fill, fill_plus, find, seek, target, write, xattr, xattr_names,
 };
 use super::attributes::{bare_folder, device_of, file_attr};
+use super::links::Links;
 use super::pool::Pool;
 use crate::format::Time;
+use crate::fs::FsError;
 use crate::live::{Changes, LiveFs, Made, Replace};
 
 /// How many reads are inflated, and syncs made, at a time.
@@ -41,12 +43,19 @@ pub(super) struct Writable {
     readers: Pool,
     /// Where those who write wait for room.
     waiters: Pool,
+    links: Arc<Links>,
 }
 
 impl Writable {
     pub(super) fn new(fs: Arc<LiveFs>) -> io::Result<Self> {
         let (readers, waiters) = (Pool::start("read", READERS)?, Pool::start("wait", WAITERS)?);
-        Ok(Self { fs, readers, waiters })
+        let links = Arc::new(Links::start(Arc::clone(&fs))?);
+        Ok(Self { fs, readers, waiters, links })
+    }
+
+    /// What is to be told how to talk to the kernel, once that is possible.
+    pub(super) fn links(&self) -> Arc<Links> {
+        Arc::clone(&self.links)
     }
 
     /// Does now what needs no room or has it, else where it may wait for it.
@@ -65,6 +74,13 @@ impl Writable {
             let made = Made { mode, umask, owner, rdev, target: &target };
             entry(fs, fs.make(parent.0, &name, &made), reply);
         });
+    }
+
+    /// Replies that a name in a folder is gone, perhaps of a file that has others.
+    fn removed(&self, folder: INodeNo, left: Result<Option<u64>, FsError>, reply: ReplyEmpty) {
+        let file = left.as_ref().ok().copied().flatten();
+        done(left.map(|_| ()), reply);
+        file.into_iter().for_each(|file| self.links.left(folder.0, file));
     }
 
     fn sync(&self, reply: ReplyEmpty) {
@@ -118,7 +134,7 @@ impl Filesystem for Writable {
         match find(&*self.fs, parent.0, name.as_bytes()) {
             // Number 0: the kernel remembers that the name is not there.
             Ok(None) => reply.entry(&FOREVER, &bare_folder(0), GENERATION),
-            Ok(Some(attr)) => entry(&self.fs, Ok(attr), reply),
+            Ok(Some(attr)) => entry(&self.fs, Ok(self.fs.told(attr)), reply),
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -129,7 +145,7 @@ impl Filesystem for Writable {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.fs.attr(ino.0) {
-            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&self.fs.told(attr))),
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -214,11 +230,11 @@ impl Filesystem for Writable {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.fs.unlink(parent.0, name.as_bytes(), false), reply);
+        self.removed(parent, self.fs.unlink(parent.0, name.as_bytes(), false), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.fs.unlink(parent.0, name.as_bytes(), true), reply);
+        self.removed(parent, self.fs.unlink(parent.0, name.as_bytes(), true), reply);
     }
 
     fn rename(
@@ -237,8 +253,8 @@ impl Filesystem for Writable {
             RenameFlags::RENAME_EXCHANGE => Replace::Exchange,
             _ => return reply.error(Errno::EINVAL),
         };
-        let (from, to) = ((parent.0, name.as_bytes()), (to.0, new.as_bytes()));
-        done(self.fs.rename(from, to, replace), reply);
+        let (from, into) = ((parent.0, name.as_bytes()), (to.0, new.as_bytes()));
+        self.removed(to, self.fs.rename(from, into, replace), reply);
     }
 
     // The kernel takes it to mean that there is no need to ask.

@@ -87,9 +87,8 @@ fn scratch_files(folder: &Path, worker: u64, chance: &mut Chance) -> io::Result<
     for number in 0..chance.next(30) {
         fs::write(path.join(number.to_string()), noise(1000, number))?;
     }
-    // Of one's own: what the kernel knows of the number of names goes wrong where one process lists
-    // a name of a file while another removes one.
-    fs::hard_link(folder.join(format!("edited-{worker}")), path.join("link"))?;
+    fs::hard_link(folder.join("packed"), path.join("link"))?;
+    fs::hard_link(folder.join("packed"), path.join("again"))?;
     fs::remove_dir_all(&path)
 }
 

@@ -3,7 +3,9 @@
 
 mod crash;
 mod edit;
+mod ending;
 mod journal;
+mod links;
 mod model;
 mod posix;
 mod reference;

@@ -1,0 +1,80 @@
+//! What comes right after a writable mount: it finds all that was written, and a free store.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::with_store;
+use crate::support::command::packfs;
+use crate::support::hostile::noise;
+use crate::support::mount::{is_mounted, need_fuse, unmount_once_free};
+use crate::support::{Packfs, Scratch};
+
+/// What takes a while to pack, in MiB.
+const LARGE: usize = 24;
+
+/// A store that was mounted in the background on a folder, and written to.
+fn written() -> (Scratch, PathBuf, PathBuf) {
+    need_fuse();
+    let (scratch, store) = with_store(|at| at.file("packed", "packed"));
+    let folder = scratch.join("mount");
+    fs::create_dir(&folder).unwrap();
+    let options = ["--freeze-after", "3600", "--rw"];
+    packfs!("mount", store, folder).args(options).run().ok();
+    fs::write(folder.join("large"), noise(LARGE << 20, 1)).unwrap();
+    (scratch, store, folder)
+}
+
+/// Unmounts as others do, who know nothing of what is to come.
+fn unmount_bare(folder: &Path) {
+    let start = Instant::now();
+    while is_mounted(folder) {
+        assert!(start.elapsed().as_secs() < 60, "in use");
+        let _ = Packfs::program("umount").arg(folder).run();
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn all_is_packed_when_umount_returns() {
+    let (_scratch, store, folder) = written();
+    unmount_once_free(&folder).unwrap();
+    assert!(packfs!("ls", store).run().ok().text().contains("large"));
+    packfs!("snapshot", "create", store, "done").run().ok();
+    packfs!("mount", "--rw", store, folder).run().ok();
+    assert_eq!(fs::metadata(folder.join("large")).unwrap().size(), (LARGE as u64) << 20);
+    unmount_once_free(&folder).unwrap();
+}
+
+#[test]
+fn a_mount_waits_for_one_that_is_about_to_end() {
+    if !crate::support::is_root() {
+        return;
+    }
+    let (_scratch, store, folder) = written();
+    unmount_bare(&folder);
+    packfs!("mount", "--rw", store, folder).run().ok();
+    assert_eq!(fs::metadata(folder.join("large")).unwrap().size(), (LARGE as u64) << 20);
+    unmount_once_free(&folder).unwrap();
+}
+
+#[test]
+fn umount_tells_of_what_could_not_be_packed() {
+    if !crate::support::is_root() {
+        return;
+    }
+    let (_scratch, store, folder) = written();
+    // There, no object can be put.
+    let trees = store.join("trees");
+    fs::rename(&trees, store.join("aside")).unwrap();
+    fs::write(&trees, "").unwrap();
+    let outcome = packfs!("umount", folder).run();
+    outcome.fails(1, &["mount", "journal", "store"]);
+    fs::remove_file(&trees).unwrap();
+    fs::rename(store.join("aside"), &trees).unwrap();
+    packfs!("mount", "--rw", store, folder).run().ok();
+    assert_eq!(fs::metadata(folder.join("large")).unwrap().size(), (LARGE as u64) << 20);
+    unmount_once_free(&folder).unwrap();
+}

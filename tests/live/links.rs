@@ -1,0 +1,81 @@
+//! Files of several names that are linked, listed and removed at the same time: the kernel keeps
+//! count of the names as it sees fit, and must not come to too few.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::with_store;
+use crate::support::Mount;
+
+/// How long it goes on.
+const TIME: Duration = Duration::from_secs(4);
+
+/// Gives a file more names, and takes them away in all ways there are.
+fn link(folder: &Path, worker: usize, stop: &AtomicBool) {
+    let (file, own) = (folder.join("file"), folder.join(format!("own-{worker}")));
+    let (name, other) = (own.join("name"), own.join("other"));
+    fs::create_dir(&own).unwrap();
+    for round in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let made = fs::hard_link(&file, &name);
+        made.unwrap_or_else(|error| panic!("round {round} of {worker}: {error}"));
+        match round % 3 {
+            0 => fs::remove_file(&name).unwrap(),
+            1 => {
+                fs::write(&other, "other").unwrap();
+                fs::rename(&other, &name).unwrap();
+                fs::remove_file(&name).unwrap();
+            }
+            _ => {
+                fs::rename(&name, &other).unwrap();
+                fs::remove_file(&other).unwrap();
+            }
+        }
+    }
+}
+
+/// Looks at them on and on.
+fn look(folder: &Path, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        for own in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let _ = own.symlink_metadata().unwrap();
+            let Ok(entries) = fs::read_dir(&own) else { continue };
+            entries.filter_map(Result::ok).for_each(|entry| drop(entry.metadata()));
+            let _ = own.join("name").metadata();
+        }
+    }
+}
+
+#[test]
+fn linked_listed_and_removed_at_once() {
+    let (_scratch, store) = with_store(|at| at.file("file", "content"));
+    let mount = Mount::writable(&store, &["--freeze-after", "0"]);
+    mount.watch(|folder| {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for worker in 0..3 {
+                let stop = &stop;
+                scope.spawn(move || link(folder, worker, stop));
+                scope.spawn(|| look(folder, stop));
+            }
+            let start = Instant::now();
+            while start.elapsed() < TIME {
+                thread::sleep(Duration::from_millis(20));
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let start = Instant::now();
+        // What is left to be told is told soon.
+        while fs::metadata(folder.join("file")).unwrap().nlink() != 1 {
+            assert!(start.elapsed().as_secs() < 5, "the count of names stays wrong");
+            thread::sleep(Duration::from_millis(10));
+        }
+        fs::remove_file(folder.join("file")).unwrap();
+    });
+}
