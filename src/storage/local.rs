@@ -10,12 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use rustix::fs::OFlags;
 
-use super::{Bytes, ErrorKind, MAP_ABOVE, Storage, StorageError};
+use super::{Bytes, ErrorKind, Lease, MAP_ABOVE, Storage, StorageError};
 
 /// How many object files are kept open.
 const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Names of files under way start with this; whatever has such a name is not an object.
 const TEMP_PREFIX: &str = ".tmp-";
+const TEMP: &[u8] = TEMP_PREFIX.as_bytes();
+/// Where objects are.
+const OBJECTS: [&str; 5] = ["packs", "index", "trees", "roots", "snapshots"];
 
 /// The objects below a folder.
 #[derive(Debug)]
@@ -152,9 +155,52 @@ impl Storage for LocalStorage {
         }
     }
 
+    fn lease(&self, key: &str) -> Result<Lease, StorageError> {
+        // A file of its own: one that is shared would share its locks.
+        let lease = open_file(&self.folder.join(key)).and_then(Lease::share);
+        let lease = lease.map_err(|error| self.error(key, error))?;
+        lease.ok_or_else(|| ErrorKind::NotFound.of(&self.locate(key)))
+    }
+
+    fn seize(&self, key: &str) -> Result<Option<Lease>, StorageError> {
+        let lease = open_file(&self.folder.join(key)).and_then(Lease::seize);
+        lease.map_err(|error| self.error(key, error))
+    }
+
+    fn tidy(&self) -> Result<u64, StorageError> {
+        let mut bytes = 0;
+        for folder in OBJECTS {
+            let removed = remove_temps(&self.folder.join(folder), true);
+            bytes += removed.map_err(|error| self.error(folder, error))?;
+        }
+        // The settings are written there.
+        let removed = remove_temps(&self.folder, false).map_err(|error| self.error("", error))?;
+        Ok(bytes + removed)
+    }
+
     fn locate(&self, key: &str) -> String {
         self.folder.join(key).display().to_string()
     }
+}
+
+/// Removes files under way in a folder, and below it; returns how many bytes they had.
+fn remove_temps(folder: &Path, deep: bool) -> io::Result<u64> {
+    let mut bytes = 0;
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() && deep {
+            bytes += remove_temps(&path, deep)?;
+        } else if kind.is_file() && entry.file_name().as_encoded_bytes().starts_with(TEMP) {
+            bytes += entry.metadata()?.len();
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Opens a regular file. Anything else is no object; a FIFO, say, would never open.

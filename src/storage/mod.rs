@@ -3,6 +3,7 @@
 mod draft;
 mod error;
 mod image;
+mod lease;
 mod local;
 mod lock;
 mod memory;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub use draft::Draft;
 pub use error::{ErrorKind, StorageError};
 pub use image::{ImageStorage, ImageWriter};
+pub use lease::Lease;
 pub use local::LocalStorage;
 pub use lock::{Holder, Lock};
 pub use memory::MemoryStorage;
@@ -98,6 +100,31 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// If that is not sure.
     fn sync(&self, _prefix: &str) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    /// Keeps an object from being taken away while the lease lives.
+    ///
+    /// # Errors
+    /// If there is no such object, or it is being taken away: then it is not found.
+    fn lease(&self, key: &str) -> Result<Lease, StorageError> {
+        self.size(key).map(|_| Lease::default())
+    }
+
+    /// Keeps everybody else from an object, which is to be taken away; `None`: somebody reads it.
+    ///
+    /// # Errors
+    /// If there is no such object, or nobody can tell who reads it.
+    fn seize(&self, key: &str) -> Result<Option<Lease>, StorageError> {
+        self.size(key).map(|_| Some(Lease::default()))
+    }
+
+    /// Removes what writers that ended before their time left, which is no object. Nobody may be
+    /// writing. Returns how many bytes that was.
+    ///
+    /// # Errors
+    /// If something cannot be listed or removed.
+    fn tidy(&self) -> Result<u64, StorageError> {
+        Ok(0)
     }
 
     /// An object as a user would look for it.

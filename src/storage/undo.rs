@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Bytes, Storage, StorageError};
+use super::{Bytes, Lease, Storage, StorageError};
 
 /// A storage that remembers what is put, and removes it when it is dropped without being kept.
 ///
@@ -77,6 +77,14 @@ impl Storage for Undo<'_> {
 
     fn sync(&self, prefix: &str) -> Result<(), StorageError> {
         self.storage.sync(prefix)
+    }
+
+    fn lease(&self, key: &str) -> Result<Lease, StorageError> {
+        self.storage.lease(key)
+    }
+
+    fn seize(&self, key: &str) -> Result<Option<Lease>, StorageError> {
+        self.storage.seize(key)
     }
 
     fn locate(&self, key: &str) -> String {

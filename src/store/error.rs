@@ -70,6 +70,12 @@ impl Error {
     pub fn new(object: &str, cause: impl Into<Cause>) -> Self {
         Self { object: object.to_owned(), cause: cause.into() }
     }
+
+    /// Whether the object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.cause, Cause::Storage(crate::storage::ErrorKind::NotFound))
+    }
 }
 
 impl From<StorageError> for Error {

@@ -25,7 +25,7 @@ use crate::format::{
 };
 use crate::index::{FrameId, Index, Missing, Origin};
 use crate::pack::{self, Inflation};
-use crate::storage::{Bytes, Storage, StorageError};
+use crate::storage::{Bytes, Lease, Storage, StorageError};
 use crate::tree::{self, Tree};
 
 /// The working set has one part in so many of the machine's memory by default,
@@ -38,6 +38,8 @@ const GOING_ON: u64 = 256 << 10;
 const PAGE: u64 = 4096;
 /// What the working set itself takes for a frame, in bytes.
 const ENTRY: u64 = 1024;
+/// How often roots are listed anew because one was collected meanwhile.
+const TRIES: usize = 8;
 /// Longest settings file and root, in bytes.
 const MAX_SMALL: u64 = 16 << 20;
 
@@ -51,6 +53,8 @@ pub enum At {
     Snapshot(String),
     /// The one of that number.
     Number(u64),
+    /// The one of that key.
+    Key(String),
 }
 
 /// How an archive is opened.
@@ -111,6 +115,11 @@ impl Store {
             At::Head => read_head(&*storage, None)?,
             At::Number(number) => read_head(&*storage, Some(*number))?,
             At::Snapshot(name) => snapshots::read_root(&*storage, name)?,
+            At::Key(key) => {
+                let lease = storage.lease(key)?;
+                let (root, compatible) = read_root(&*storage, key)?;
+                Head { key: key.clone(), root, compatible, doubt: None, lease }
+            }
         };
         let root = &head.root;
         let open = |object| open_segment(&*storage, object);
@@ -215,6 +224,12 @@ impl Store {
     #[must_use]
     pub fn storage(&self) -> &dyn Storage {
         &*self.storage
+    }
+
+    /// As [`Store::storage`], to be kept.
+    #[must_use]
+    pub fn shared_storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
     }
 
     /// Where the blocks of an extent are listed; `slot` is the extent's origin, not 0.
@@ -324,7 +339,11 @@ fn format_error(storage: &dyn Storage, key: &str, error: FormatError) -> Error {
     Error::new(&storage.locate(key), Cause::Format(error))
 }
 
-fn read_config(storage: &dyn Storage) -> Result<Config, Error> {
+/// The settings of an archive.
+///
+/// # Errors
+/// If it has none, or they do not check out.
+pub fn read_config(storage: &dyn Storage) -> Result<Config, Error> {
     let bytes = match storage.get(CONFIG, MAX_SMALL) {
         Err(error) if error.is_not_found() => {
             return Err(Error::new(&storage.name(), Cause::NotArchive));
@@ -342,6 +361,9 @@ struct Head {
     compatible: u32,
     /// Why it may not be the one that was meant.
     doubt: Option<String>,
+    /// Keeps what it names from being collected.
+    #[expect(dead_code, reason = "holds the lease while it is open")]
+    lease: Lease,
 }
 
 /// The newest root that checks out, of those of one number if that is given: nobody names the one
@@ -350,17 +372,24 @@ struct Head {
 /// A root that does not check out does not exist; if no other does, what is wrong with it is why
 /// the archive cannot be opened.
 fn read_head(storage: &dyn Storage, only: Option<u64>) -> Result<Head, Error> {
-    let mut keys: Vec<(u64, Id, String)> = storage
-        .list(ROOTS)?
-        .into_iter()
-        .filter_map(|key| keys::parse_root(&key).map(|(number, id)| (number, id, key)))
-        .filter(|(number, ..)| only.is_none_or(|only| only == *number))
-        .collect();
-    keys.sort();
+    for _ in 0..TRIES {
+        match newest_root(storage, only, true) {
+            // It was collected since roots were listed: another has taken its place.
+            Err(error) if error.is_not_found() => {}
+            head => return head,
+        }
+    }
+    newest_root(storage, only, false)
+}
+
+/// As [`read_head`]; `strict`: a root that is listed must be there.
+fn newest_root(storage: &dyn Storage, only: Option<u64>, strict: bool) -> Result<Head, Error> {
+    let mut keys = list_roots(storage)?;
+    keys.retain(|(number, ..)| only.is_none_or(|only| only == *number));
     let mut passed: Vec<Error> = Vec::new();
     while let Some((number, id, key)) = keys.pop() {
-        match open_root(storage, &key, number, &id) {
-            Ok((root, compatible)) => {
+        match lease_root(storage, &key, number, &id) {
+            Ok((root, compatible, lease)) => {
                 passed.iter().for_each(|error| log::warn!("{error}; an older root is used"));
                 let other = keys.last().filter(|(other, ..)| *other == number);
                 let other = other.map(|(.., other)| {
@@ -370,13 +399,48 @@ fn read_head(storage: &dyn Storage, only: Option<u64>) -> Result<Head, Error> {
                 let passed =
                     passed.first().map(|error| format!("{error}; move it away if that cannot be"));
                 let doubt = passed.or(other);
-                return Ok(Head { key, root, compatible, doubt });
+                return Ok(Head { key, root, compatible, doubt, lease });
             }
+            Err(error) if strict && error.is_not_found() => return Err(error),
             Err(error) => passed.push(error),
         }
     }
     let none = || Error::new(&storage.name(), only.map_or(Cause::NoRoot, Cause::NoSuchRoot));
     Err(passed.into_iter().next().unwrap_or_else(none))
+}
+
+/// The roots that there are, whether or not they check out, the newest last: number, id and key.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn list_roots(storage: &dyn Storage) -> Result<Vec<(u64, Id, String)>, StorageError> {
+    let number = |key: String| parse_root(&key).map(|(number, id)| (number, id, key));
+    let mut roots: Vec<_> = storage.list(ROOTS)?.into_iter().filter_map(number).collect();
+    roots.sort();
+    Ok(roots)
+}
+
+/// The root of that key, and bits of compatible features in it.
+///
+/// # Errors
+/// If it does not check out.
+pub fn read_root(storage: &dyn Storage, key: &str) -> Result<(Root, u32), Error> {
+    match parse_root(key) {
+        Some((number, id)) => open_root(storage, key, number, &id),
+        None => Err(format_error(storage, key, Problem::Malformed("no key").of(Section::Root))),
+    }
+}
+
+/// As [`open_root`], and it stays as long as the lease.
+fn lease_root(
+    storage: &dyn Storage,
+    key: &str,
+    number: u64,
+    id: &Id,
+) -> Result<(Root, u32, Lease), Error> {
+    let lease = storage.lease(key)?;
+    let (root, compatible) = open_root(storage, key, number, id)?;
+    Ok((root, compatible, lease))
 }
 
 fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<(Root, u32), Error> {
@@ -388,7 +452,14 @@ fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<(
     Err(format_error(storage, key, Problem::Checksum.of(Section::Root)))
 }
 
-fn open_segment(storage: &dyn Storage, object: &ObjectRef) -> Result<(Segment<Bytes>, u32), Error> {
+/// An index segment that a root names, and bits of compatible features in it.
+///
+/// # Errors
+/// If it does not check out, or is another one.
+pub fn open_segment(
+    storage: &dyn Storage,
+    object: &ObjectRef,
+) -> Result<(Segment<Bytes>, u32), Error> {
     let key = index_key(&object.id);
     let limit = (MAX_TABLE + ENVELOPE_LEN) as u64;
     let bytes = storage.get(&key, limit)?;

@@ -4,7 +4,7 @@
 //! snapshot of a name is looked at before one is put there.
 
 use super::keys::{parse_root, parse_snapshot, root_key, snapshot_key};
-use super::{Cause, Error, Head, ROOTS, SNAPSHOTS, format_error, open_root, read_config};
+use super::{Cause, Error, Head, ROOTS, SNAPSHOTS, TRIES, format_error, lease_root, open_root, read_config};
 use crate::format::{Snapshot, compatible};
 use crate::storage::{Bytes, Storage};
 
@@ -89,14 +89,29 @@ pub fn rename(storage: &dyn Storage, old: &str, new: &str) -> Result<(), Error> 
 
 /// The root of a snapshot.
 pub(super) fn read_root(storage: &dyn Storage, name: &str) -> Result<Head, Error> {
-    let (snapshot, _) = read(storage, &there(storage, name)?)?;
-    let key = root_key(snapshot.number, &snapshot.root);
-    let opened = open_root(storage, &key, snapshot.number, &snapshot.root);
-    let (root, compatible) = opened.map_err(|error| lost_root(storage, name, error))?;
-    Ok(Head { key, root, compatible, doubt: None })
+    let mut read = find_root(storage, name);
+    for _ in 0..TRIES {
+        match read {
+            // It was given another root since it was read, and the old one was collected.
+            Ok(Err(error)) if error.is_not_found() => read = find_root(storage, name),
+            _ => break,
+        }
+    }
+    read?.map_err(|error| lost_root(storage, name, error))
 }
 
-fn read(storage: &dyn Storage, key: &str) -> Result<(Snapshot, Bytes), Error> {
+fn find_root(storage: &dyn Storage, name: &str) -> Result<Result<Head, Error>, Error> {
+    let (snapshot, _) = read(storage, &there(storage, name)?)?;
+    let key = root_key(snapshot.number, &snapshot.root);
+    let opened = lease_root(storage, &key, snapshot.number, &snapshot.root);
+    Ok(opened.map(|(root, compatible, lease)| Head { key, root, compatible, doubt: None, lease }))
+}
+
+/// The snapshot of that key, and its bytes.
+///
+/// # Errors
+/// If it does not check out. Whether its root does is not looked at.
+pub fn read(storage: &dyn Storage, key: &str) -> Result<(Snapshot, Bytes), Error> {
     let bytes = storage.get(key, MAX_SNAPSHOT)?;
     let snapshot = Snapshot::decode(bytes.as_ref());
     Ok((snapshot.map_err(|error| format_error(storage, key, error))?, bytes))

@@ -1,5 +1,6 @@
 //! The frozen tree of a root: inodes, directory entries and extents, decoded page by page.
 
+mod around;
 mod dictionary;
 mod edit;
 mod parallel;
@@ -8,6 +9,7 @@ mod seal;
 mod share;
 mod writer;
 
+pub use around::{Gap, Place};
 pub use edit::TreeEdit;
 pub use reader::{Found, Row, Tree};
 pub use writer::TreeWriter;

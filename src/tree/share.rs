@@ -9,7 +9,7 @@ use super::Tree;
 use crate::format::{Id, PageKind, PageRef};
 
 /// The object that a page lies in, and where in it; its checksum, which the page must match.
-type Place = (Id, u64, u32, u64);
+type Where = (Id, u64, u32, u64);
 
 impl Tree {
     /// Whether both trees have the same inode `number`, for all that can be told without reading.
@@ -45,12 +45,12 @@ impl Tree {
     ) -> bool {
         let (ours, theirs) = (self.footer().table(kind), other.footer().table(kind));
         let (here, there) = (find(ours), find(theirs));
-        let same = |(at, beside): (&PageRef, &PageRef)| self.place(at) == other.place(beside);
+        let same = |(at, beside): (&PageRef, &PageRef)| self.lies(at) == other.lies(beside);
         here.len() == there.len() && ours[here].iter().zip(&theirs[there]).all(same)
     }
 
     /// Where a page lies, and the dictionary that it needs.
-    fn place(&self, page: &PageRef) -> (Place, Option<Place>) {
+    fn lies(&self, page: &PageRef) -> (Where, Option<Where>) {
         let place = |page: &PageRef| {
             let other = (page.tree as usize).checked_sub(1);
             let object = other.and_then(|other| self.footer().others.get(other));
