@@ -35,6 +35,8 @@ pub enum Section {
     PackHead,
     /// The table of a pack's frames and blocks.
     PackFooter,
+    /// Which numbers the blocks of a pack or an index segment have.
+    Ranges,
     /// An index segment.
     Index,
     /// A tree page of inodes.
@@ -73,6 +75,7 @@ impl Section {
             Self::Config => *b"PFSconf\n",
             Self::PackHead => *b"PFSpack\n",
             Self::PackFooter => *b"PFSfoot\n",
+            Self::Ranges => *b"PFSrang\n",
             Self::Index => *b"PFSindx\n",
             Self::Inodes => *b"PFSinod\n",
             Self::Entries => *b"PFSentr\n",
@@ -112,6 +115,7 @@ impl fmt::Display for Section {
             Self::Config => "settings",
             Self::PackHead => "pack head",
             Self::PackFooter => "pack footer",
+            Self::Ranges => "ranges of block numbers",
             Self::Index => "index segment",
             Self::Inodes => "page of inodes",
             Self::Entries => "page of directory entries",

@@ -7,84 +7,19 @@ use super::pack::frames_cover;
 use super::wire::{Cursor, Put};
 use super::{
     Codec, ENVELOPE_LEN, FormatError, FrameRecord, ID_LEN, Id, MAX_BLOCK, MAX_FRAME_BLOCKS,
-    MAX_TABLE, Problem, Section, check_plain, seal,
+    MAX_TABLE, Problem, Range, Section, check_plain, seal,
 };
 
 /// Length of a frame record in a segment, in bytes.
 pub const FRAME_RECORD_LEN: usize = 40;
 /// Length of a pack record in a segment, in bytes.
 const PACK_RECORD_LEN: usize = 48;
+/// What a range takes at most, in bytes.
+const RANGE_LEN: usize = 20;
 /// Length of the fixed fields before a segment's tables, in bytes.
 const FIXED_LEN: usize = 32;
-
-/// A run of block numbers of one origin, and where it begins among a segment's or pack's blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// Which of the listed origins numbered the blocks.
-    pub home: u32,
-    /// The first block number.
-    pub first: u32,
-    /// How many follow one another.
-    pub count: u32,
-    /// Ordinal of the first among the blocks of the segment or pack.
-    pub local: u32,
-}
-
-impl Range {
-    /// Length of a range in a section, in bytes.
-    pub const LEN: usize = 16;
-
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u32(self.home);
-        out.put_u32(self.first);
-        out.put_u32(self.count);
-        out.put_u32(self.local);
-    }
-
-    fn read(record: [u8; Self::LEN]) -> Self {
-        let field = |at: usize| {
-            u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
-        };
-        Self { home: field(0), first: field(4), count: field(8), local: field(12) }
-    }
-
-    /// Checks ranges: in order, not over one another, and within homes and blocks.
-    pub(super) fn parse_all(
-        cursor: &mut Cursor<'_>,
-        count: usize,
-        homes: usize,
-        blocks: usize,
-    ) -> Result<Vec<Self>, Problem> {
-        let records = cursor.records(count, Self::LEN)?;
-        let mut last = (0u32, 0u64);
-        let mut ranges = Vec::with_capacity(count);
-        for record in records.as_chunks::<{ Self::LEN }>().0 {
-            let range = Self::read(*record);
-            let end = u64::from(range.first) + u64::from(range.count);
-            let local_end = u64::from(range.local) + u64::from(range.count);
-            let ordered = (range.home, u64::from(range.first)) >= last;
-            if range.count == 0 || !ordered || end > u64::from(u32::MAX) {
-                return Err(Problem::Malformed("ranges of block numbers out of order"));
-            }
-            if range.home as usize >= homes || local_end > blocks as u64 {
-                return Err(Problem::Malformed("a range of block numbers that leads nowhere"));
-            }
-            last = (range.home, end);
-            ranges.push(range);
-        }
-        Ok(ranges)
-    }
-
-    /// A block's length as it is stored: less one, in 16 bits.
-    pub(super) fn pack_length(length: u32) -> [u8; 2] {
-        u16::try_from(length.wrapping_sub(1)).unwrap_or(u16::MAX).to_le_bytes()
-    }
-
-    /// A block's length from its stored form.
-    pub(super) fn unpack_length(stored: [u8; 2]) -> u32 {
-        u32::from(u16::from_le_bytes(stored)) + 1
-    }
-}
+/// What is read in place lies at multiples of this, in bytes.
+const ALIGN: usize = 8;
 
 /// An index segment over the bytes that hold it (a map of a file, or memory).
 #[derive(Debug)]
@@ -106,10 +41,16 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// If the segment is damaged, malformed or over a limit.
     pub fn open(bytes: B) -> Result<Self, FormatError> {
         check_plain(Section::Index, bytes.as_ref())?;
-        Self::parse(bytes).map_err(|problem| problem.of(Section::Index))
+        let mut ranges_at = 0..0;
+        let segment = Self::parse(bytes, &mut ranges_at);
+        let mut segment = segment.map_err(|problem| problem.of(Section::Index))?;
+        let ranges = &segment.bytes.as_ref()[ranges_at];
+        segment.ranges = Range::decode_all(ranges, segment.homes.len(), segment.block_count)?;
+        Ok(segment)
     }
 
-    fn parse(bytes: B) -> Result<Self, Problem> {
+    /// Parses all but the ranges, and says where these lie.
+    fn parse(bytes: B, ranges_at: &mut std::ops::Range<usize>) -> Result<Self, Problem> {
         let all = bytes.as_ref();
         let payload = all.get(ENVELOPE_LEN..).ok_or(Problem::Truncated)?;
         let mut cursor = Cursor::new(payload);
@@ -117,7 +58,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
         let pack_count = cursor.count(PACK_RECORD_LEN)?;
         let frame_count = cursor.count(FRAME_RECORD_LEN)?;
         let block_count = cursor.count(2)?;
-        let range_count = cursor.count(Range::LEN)?;
+        let ranges_len = cursor.count(1)?;
         if (cursor.u32()?, cursor.u64()?) != (0, 0) {
             return Err(Problem::Malformed("tables without their feature"));
         }
@@ -127,7 +68,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
             packs.push((cursor.array()?, cursor.u64()?));
             cursor.u64()?;
         }
-        let ranges = Range::parse_all(&mut cursor, range_count, home_count, block_count)?;
+        cursor.take(ranges_len.next_multiple_of(ALIGN))?;
         cursor.records(frame_count, FRAME_RECORD_LEN)?;
         cursor.records(block_count, 2)?;
         cursor.end()?;
@@ -135,7 +76,10 @@ impl<B: AsRef<[u8]>> Segment<B> {
             + FIXED_LEN
             + home_count * ID_LEN
             + pack_count * PACK_RECORD_LEN
-            + range_count * Range::LEN;
+            + ranges_len.next_multiple_of(ALIGN);
+        *ranges_at = frames_at - ranges_len.next_multiple_of(ALIGN)..frames_at;
+        ranges_at.end = ranges_at.start + ranges_len;
+        let ranges = Vec::new();
         let lengths_at = frames_at + frame_count * FRAME_RECORD_LEN;
         let segment =
             Self { bytes, homes, packs, ranges, frames_at, frame_count, lengths_at, block_count };
@@ -297,7 +241,7 @@ impl IndexBuilder {
         self.frame_count += 1;
     }
 
-    /// Adds all that another segment lists after what is already there. None of its homes may be.
+    /// Adds all that another segment lists after what is already there. None of its numbers may be.
     pub fn add_segment<B: AsRef<[u8]>>(&mut self, segment: &Segment<B>) {
         let packs = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
         self.packs.extend(segment.packs());
@@ -338,7 +282,7 @@ impl IndexBuilder {
     /// Whether the segment has become longer than a reader takes.
     #[must_use]
     pub fn is_too_long(&self) -> bool {
-        let packs = self.packs.len() * PACK_RECORD_LEN + self.ranges.len() * Range::LEN;
+        let packs = self.packs.len() * PACK_RECORD_LEN + self.ranges.len() * RANGE_LEN;
         packs + self.frames.len() + self.lengths.len() > MAX_TABLE - MAX_TABLE / 16
     }
 
@@ -346,12 +290,13 @@ impl IndexBuilder {
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, u64) {
         self.ranges.sort_by_key(|range| (range.home, range.first));
+        let ranges = Range::encode_all(&self.ranges);
         let mut out = Vec::with_capacity(FIXED_LEN + self.frames.len() + self.lengths.len());
         out.put_len(self.homes.len());
         out.put_len(self.packs.len());
         out.put_len(self.frame_count);
         out.put_u32(self.block_count);
-        out.put_len(self.ranges.len());
+        out.put_len(ranges.len());
         out.put_u32(0); // reserved: references
         out.put_u64(0); // reserved: table of hashes
         self.homes.iter().for_each(|home| out.extend(home));
@@ -360,7 +305,8 @@ impl IndexBuilder {
             out.put_u64(*length);
             out.put_u64(0);
         }
-        self.ranges.iter().for_each(|range| range.encode(&mut out));
+        out.extend(&ranges);
+        out.resize(out.len().next_multiple_of(ALIGN), 0);
         out.extend(&self.frames);
         out.extend(&self.lengths);
         seal(Section::Index, &out, None)

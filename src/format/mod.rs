@@ -15,6 +15,7 @@ mod index;
 mod inodes;
 mod journal;
 mod pack;
+mod ranges;
 mod root;
 mod snapshot;
 mod times;
@@ -32,12 +33,13 @@ pub use envelope::{
 pub use error::{FormatError, Problem};
 pub use extents::{Extent, ExtentPage};
 pub use image::{Contents, Member};
-pub use index::{FRAME_RECORD_LEN, IndexBuilder, Range, Segment};
+pub use index::{FRAME_RECORD_LEN, IndexBuilder, Segment};
 pub use inodes::{Inode, InodePage, Kind};
 pub use journal::{
     Change, JournalBase, JournalHead, NUMBERS_END, group_length, group_number, open_group,
     put_node, seal_group,
 };
+pub use ranges::Range;
 pub use pack::{Codec, FrameRecord, PackFooter};
 pub use root::{ObjectRef, Root, Totals};
 pub use snapshot::{Snapshot, valid_snapshot_name};

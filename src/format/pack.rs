@@ -128,6 +128,7 @@ impl PackFooter {
     /// The section's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let moved = Range::encode_all(&self.moved);
         let mut out = Vec::with_capacity(64 + self.frames.len() * 32 + self.hashes.len());
         out.extend(self.previous);
         out.put_u32(self.first_number);
@@ -137,7 +138,7 @@ impl PackFooter {
         out.push(self.hash_len.to_le_bytes()[0]);
         out.put_u16(0);
         out.put_len(self.homes.len());
-        out.put_len(self.moved.len());
+        out.put_len(moved.len());
         out.put_u64(0); // reserved: references of frames to their prefixes
         self.frames.iter().for_each(|frame| out.put_u64(frame.checksum));
         out.put_delta_column(self.frames.iter().map(|frame| frame.offset));
@@ -148,7 +149,7 @@ impl PackFooter {
         out.extend(self.lengths.iter().flat_map(|length| Range::pack_length(*length)));
         out.extend(&self.hashes);
         self.homes.iter().for_each(|home| out.extend(home));
-        self.moved.iter().for_each(|range| range.encode(&mut out));
+        out.extend(moved);
         // Only what is not hashes compresses, and that is little: the footer stays as it is.
         seal(Section::PackFooter, &out, None).0
     }
@@ -159,8 +160,11 @@ impl PackFooter {
     /// If the section is damaged, malformed or over a limit, or a frame does not lie before it.
     pub fn decode(bytes: &[u8], at: u64) -> Result<Self, FormatError> {
         let payload = open(Section::PackFooter, bytes)?;
-        let footer = Self::parse(&payload).and_then(|footer| footer.check(at).map(|()| footer));
-        footer.map_err(|problem| problem.of(Section::PackFooter))
+        let fail = |problem: Problem| problem.of(Section::PackFooter);
+        let (mut footer, moved) = Self::parse(&payload).map_err(fail)?;
+        footer.moved = Range::decode_all(moved, footer.homes.len(), footer.lengths.len())?;
+        footer.check(at).map_err(fail)?;
+        Ok(footer)
     }
 
     /// Checks where frames lie, and that moved blocks are all there is in a pack that has any.
@@ -175,15 +179,26 @@ impl PackFooter {
         if end > footer_at {
             return Err(Problem::Malformed("a frame beyond the footer"));
         }
-        let moved: u64 = self.moved.iter().map(|range| u64::from(range.count)).sum();
         let chained = self.previous != Id::default() || self.first_number != 0;
-        if !self.moved.is_empty() && (chained || moved != self.lengths.len() as u64) {
+        if !self.moved.is_empty() && (chained || !self.are_moved()) {
             return Err(Problem::Malformed("a pack of moved blocks that has others"));
         }
         Ok(())
     }
 
-    fn parse(payload: &[u8]) -> Result<Self, Problem> {
+    /// Whether all blocks have a number of another chain.
+    fn are_moved(&self) -> bool {
+        let mut ranges: Vec<(u32, u32)> =
+            self.moved.iter().map(|range| (range.local, range.count)).collect();
+        ranges.sort_unstable();
+        let covered = ranges.iter().try_fold(0u32, |end, (local, count)| {
+            (*local <= end).then(|| end.max(local.saturating_add(*count)))
+        });
+        covered.is_some_and(|end| end as usize == self.lengths.len())
+    }
+
+    /// Parses all but the moved ranges, and finds these.
+    fn parse(payload: &[u8]) -> Result<(Self, &[u8]), Problem> {
         let mut cursor = Cursor::new(payload);
         let previous = cursor.array()?;
         let first_number = cursor.u32()?;
@@ -193,7 +208,7 @@ impl PackFooter {
         let hash_len = usize::from(cursor.u8()?);
         hash.check_len(hash_len)?;
         cursor.u16()?;
-        let (home_count, moved_count) = (cursor.count(ID_LEN)?, cursor.count(Range::LEN)?);
+        let (home_count, moved_len) = (cursor.count(ID_LEN)?, cursor.count(1)?);
         if cursor.u64()? != 0 {
             return Err(Problem::Malformed("frame references without their feature"));
         }
@@ -203,13 +218,16 @@ impl PackFooter {
             lengths.as_chunks().0.iter().map(|pair| Range::unpack_length(*pair)).collect();
         let hashes = cursor.records(block_count, hash_len)?.to_vec();
         let homes: Vec<Id> = cursor.records(home_count, ID_LEN)?.as_chunks().0.to_vec();
-        let moved = Range::parse_all(&mut cursor, moved_count, homes.len(), block_count)?;
+        let ranges = cursor.take(moved_len)?;
         cursor.end()?;
         if (first_number as usize).checked_add(block_count).is_none_or(|n| n > u32::MAX as usize) {
             return Err(Problem::Limit("number of blocks in a segment"));
         }
         frames_cover(frames.iter().copied(), |block| lengths[block], lengths.len())?;
-        Ok(Self { previous, first_number, frames, lengths, hash, hashes, hash_len, homes, moved })
+        let moved = Vec::new();
+        let footer =
+            Self { previous, first_number, frames, lengths, hash, hashes, hash_len, homes, moved };
+        Ok((footer, ranges))
     }
 }
 
@@ -287,6 +305,9 @@ mod tests {
         let mut gap = footer.clone();
         gap.frames[1].first_block = 3;
         assert!(decode(&gap, 67).is_err());
+        let mut twice = footer.clone();
+        twice.moved.push(Range { home: 0, first: 9, count: 1, local: 1 });
+        assert_eq!(decode(&twice, 67).unwrap(), twice, "a block may have two numbers");
         let mut beyond = footer;
         beyond.moved[0].count = 4;
         assert!(decode(&beyond, 67).is_err());

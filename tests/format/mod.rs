@@ -100,6 +100,7 @@ fn the_magics_are_those_of_the_code() {
         Section::Config,
         Section::PackHead,
         Section::PackFooter,
+        Section::Ranges,
         Section::Index,
         Section::Inodes,
         Section::Entries,
