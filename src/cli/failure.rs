@@ -82,6 +82,15 @@ impl From<crate::store::Error> for Failure {
     }
 }
 
+impl From<crate::maintain::Error> for Failure {
+    fn from(error: crate::maintain::Error) -> Self {
+        match error {
+            crate::maintain::Error::Cancelled => Self::Interrupted,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 impl From<MountError> for Failure {
     fn from(error: MountError) -> Self {
         Self::Failed(error.to_string())

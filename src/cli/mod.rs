@@ -9,6 +9,8 @@ mod diff;
 mod extract;
 mod failure;
 mod flush;
+mod frames;
+mod gc;
 mod generate;
 mod info;
 mod live;
@@ -19,6 +21,7 @@ mod mount_helper;
 mod output;
 mod packing;
 mod progress;
+mod rebuild;
 mod report;
 mod sample;
 mod size;
@@ -57,6 +60,8 @@ enum Command {
     Flush(flush::FlushArgs),
     Snapshot(snapshot::SnapshotArgs),
     Diff(diff::DiffArgs),
+    Rebuild(rebuild::RebuildArgs),
+    Gc(gc::GcArgs),
     Try(trial::TryArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -107,6 +112,8 @@ fn run(command: &Command) -> Outcome {
         Command::Flush(args) => flush::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Rebuild(args) => rebuild::run(args),
+        Command::Gc(args) => gc::run(args),
         Command::Try(args) => trial::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),

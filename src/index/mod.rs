@@ -100,6 +100,30 @@ impl Index {
         None
     }
 
+    /// Calls `each` with the segment, the first ordinal there and the count of blocks of `origin`
+    /// that follow one another, from number `first` on; `count` in all, but those that it has not.
+    pub fn stretches(
+        &self,
+        origin: &Origin,
+        first: u32,
+        count: u32,
+        mut each: impl FnMut(u32, u32, u32),
+    ) {
+        let (mut number, mut left) = (first, count);
+        while left > 0 {
+            let run = match self.local(origin, number) {
+                Some((segment, local, run)) => {
+                    let run = run.clamp(1, left);
+                    each(segment, local, run);
+                    run
+                }
+                None => 1,
+            };
+            number = number.wrapping_add(run);
+            left -= run;
+        }
+    }
+
     /// The lengths in bytes of the blocks of a run, one after another.
     ///
     /// # Errors

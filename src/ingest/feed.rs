@@ -15,6 +15,8 @@ const BATCH_ITEMS: usize = 4096;
 pub enum Item {
     /// Its next bytes of data are a block of that length and name.
     Block(u32, Id),
+    /// Its next bytes are a block of that length and name that came before: they are not told again.
+    Again(u32, Id),
     /// Its next bytes are a hole of that length.
     Hole(u64),
     /// All its data is that of an earlier file, of that digest.

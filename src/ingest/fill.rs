@@ -112,6 +112,11 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
                     bytes += u64::from(length);
                     at = next;
                 }
+                Item::Again(length, name) => {
+                    let place = self.known.find(name).ok_or(CreateError::Thread)?;
+                    self.again(place);
+                    extend(&mut self.stretches, place, length);
+                }
                 Item::Hole(length) => {
                     self.stretches.push(hole(length));
                     bytes += length;
@@ -141,12 +146,17 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
             self.add(data, name)?;
         } else {
             self.savings.bytes += u64::from(length);
-            if self.known.came_in(place) {
-                self.window.iter_mut().for_each(|window| window.passed(place.number));
-            }
+            self.again(place);
         }
         extend(&mut self.stretches, place, length);
         Ok(())
+    }
+
+    /// A block came that is known: what comes next belongs near to it.
+    fn again(&mut self, place: Place) {
+        if self.known.came_in(place) {
+            self.window.iter_mut().for_each(|window| window.passed(place.number));
+        }
     }
 
     fn add(&mut self, data: &[u8], name: Id) -> Result<(), CreateError> {

@@ -91,6 +91,12 @@ impl Known {
         }
     }
 
+    /// Where a block is, if it is known.
+    #[must_use]
+    pub fn find(&self, name: Id) -> Option<Place> {
+        self.places.get(name.first_chunk()?).copied()
+    }
+
     /// Where a block is, and whether it is new; `None` if there are no numbers left.
     pub fn place(&mut self, name: Id) -> Option<(Place, bool)> {
         match self.places.entry(*name.first_chunk()?) {

@@ -30,6 +30,6 @@ pub use feed::{End, Feeder, Gone, Item};
 pub use known::Known;
 pub use options::{CreateOptions, Seek};
 pub use order::{Order, order};
-pub use pipeline::{Packed, run as pack};
+pub use pipeline::{Homes, Packed, run as pack, run_anew as pack_anew};
 pub use plant::{Planted, extents};
 pub use source::Source;

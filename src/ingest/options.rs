@@ -112,6 +112,7 @@ impl CreateOptions {
             frame_size: self.frame_size(versions),
             window: if versions { WINDOW } else { 0 },
             pack_size: self.pack_size,
+            dense: false,
             threads: self.threads,
         }
     }

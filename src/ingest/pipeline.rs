@@ -52,6 +52,9 @@ pub struct Packing {
     pub window: usize,
     /// Bytes of a pack before compression.
     pub pack_size: u64,
+    /// Whether it is sure already that blocks stand for many times their bytes, and so are worth
+    /// more time.
+    pub dense: bool,
     /// Threads that read, and threads that compress.
     pub threads: usize,
 }
@@ -80,6 +83,12 @@ struct Squeezed {
 
 type FrameJob = (RawFrame, Sender<Squeezed>);
 
+/// Under which numbers blocks are known that are packed anew, in another place.
+pub trait Homes: Sync {
+    /// Calls `each` with the origins and numbers of the block of that name.
+    fn numbers(&self, name: &Id, each: &mut dyn FnMut(Id, u32));
+}
+
 /// Packs the data of all `jobs`, in their order, into `storage`, but blocks that are `known`.
 ///
 /// `work` does one job, in any of the reading threads.
@@ -90,6 +99,32 @@ pub fn run<J: Send>(
     jobs: impl Iterator<Item = J> + Send,
     work: impl Fn(J, &mut Feeder) -> Result<(), Gone> + Sync,
     known: Known,
+    packing: &Packing,
+    storage: &dyn Storage,
+    monitor: &dyn Monitor,
+) -> Result<Packed, CreateError> {
+    run_all(jobs, work, (known, None), packing, storage, monitor)
+}
+
+/// As [`run`], of blocks that are there already and keep the numbers that `homes` tells.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_anew<J: Send>(
+    jobs: impl Iterator<Item = J> + Send,
+    work: impl Fn(J, &mut Feeder) -> Result<(), Gone> + Sync,
+    homes: &dyn Homes,
+    packing: &Packing,
+    storage: &dyn Storage,
+    monitor: &dyn Monitor,
+) -> Result<Packed, CreateError> {
+    run_all(jobs, work, (Known::default(), Some(homes)), packing, storage, monitor)
+}
+
+fn run_all<J: Send>(
+    jobs: impl Iterator<Item = J> + Send,
+    work: impl Fn(J, &mut Feeder) -> Result<(), Gone> + Sync,
+    (known, homes): (Known, Option<&dyn Homes>),
     packing: &Packing,
     storage: &dyn Storage,
     monitor: &dyn Monitor,
@@ -112,12 +147,12 @@ pub fn run<J: Send>(
             drop(batches.0);
             for (n, mut compressor) in compressors.into_iter().enumerate() {
                 let frames = frames.1.clone();
-                let body = move || squeeze(&frames, &mut compressor, stop);
+                let body = move || squeeze(&frames, &mut compressor, packing.dense, stop);
                 start(scope, format!("squeeze-{n}"), body)?;
             }
             drop(frames.1);
             let written = start(scope, "write".to_owned(), move || {
-                let written = write(&order.1, packing, storage, monitor);
+                let written = write(&order.1, homes, packing, storage, monitor);
                 stop.fetch_or(written.is_err(), Ordering::Relaxed);
                 order.1.into_iter().for_each(drop);
                 written
@@ -218,12 +253,17 @@ fn fill(
 }
 
 /// A compressing thread.
-fn squeeze(frames: &Receiver<FrameJob>, compressor: &mut Compressor, stop: &AtomicBool) {
+fn squeeze(
+    frames: &Receiver<FrameJob>,
+    compressor: &mut Compressor,
+    dense: bool,
+    stop: &AtomicBool,
+) {
     for (frame, done) in frames {
         if stop.load(Ordering::Relaxed) {
             continue;
         }
-        let (codec, stored) = compressor.compress(frame.bytes, frame.dense);
+        let (codec, stored) = compressor.compress(frame.bytes, dense || frame.dense);
         // A writer that is gone needs nothing more.
         let _ = done.send(Squeezed { codec, stored, blocks: frame.blocks });
     }
@@ -232,42 +272,78 @@ fn squeeze(frames: &Receiver<FrameJob>, compressor: &mut Compressor, stop: &Atom
 /// The writer: puts frames into packs, and packs into the storage.
 fn write(
     order: &Receiver<Receiver<Squeezed>>,
+    homes: Option<&dyn Homes>,
     packing: &Packing,
     storage: &dyn Storage,
     monitor: &dyn Monitor,
 ) -> Result<(IndexBuilder, Option<Id>), CreateError> {
-    let mut index = IndexBuilder::default();
+    let mut writer = Writer { homes, packing, storage, monitor, index: IndexBuilder::default() };
     let mut last: Option<Id> = None;
-    let begin = |last: Option<Id>, first| {
-        PackWriter::new(last.unwrap_or_default(), first, packing.cutter.hash, packing.hash_len)
-    };
-    let mut pack = begin(last, 0);
-    let put = |pack: PackWriter, index: &mut IndexBuilder| {
-        let sealed = pack.seal();
-        storage.put(&pack::key(&sealed.id), &sealed.bytes)?;
-        monitor.written(sealed.bytes.len() as u64);
-        let length = sealed.bytes.len() as u64;
-        index.add_pack(sealed.id, length, &sealed.footer.frames, &sealed.footer.lengths);
-        // Before more is packed: nobody could open what would come of it.
-        match index.is_too_long() {
-            true => Err(CreateError::TooManyBlocks),
-            false => Ok(sealed.id),
-        }
-    };
+    let mut pack = writer.begin(last);
     for frame in order {
         let Ok(frame) = frame.recv() else { return Err(CreateError::Thread) };
         let inflated: u64 = frame.blocks.iter().map(|(length, _)| u64::from(*length)).sum();
-        if !pack.is_empty() && pack.inflated() + inflated > packing.pack_size {
-            last = Some(put(pack, &mut index)?);
-            pack = begin(last, index.block_count());
+        if !pack.0.is_empty() && pack.0.inflated() + inflated > packing.pack_size {
+            last = Some(writer.put(pack)?);
+            pack = writer.begin(last);
         }
-        pack.add_frame(frame.codec, &frame.stored, &frame.blocks);
+        writer.add(&mut pack, &frame);
     }
-    if !pack.is_empty() {
-        last = Some(put(pack, &mut index)?);
+    if !pack.0.is_empty() {
+        last = Some(writer.put(pack)?);
     }
-    if let Some(origin) = last {
+    let mut index = writer.index;
+    if let Some(origin) = last.filter(|_| homes.is_none()) {
         index.add_range(origin, 0, index.block_count(), 0);
     }
     Ok((index, last))
+}
+
+/// A pack, and the numbers of its blocks where these are told: origin, number, ordinal.
+type Open = (PackWriter, Vec<(Id, u32, u32)>);
+
+struct Writer<'a> {
+    homes: Option<&'a dyn Homes>,
+    packing: &'a Packing,
+    storage: &'a dyn Storage,
+    monitor: &'a dyn Monitor,
+    index: IndexBuilder,
+}
+
+impl Writer<'_> {
+    fn begin(&self, last: Option<Id>) -> Open {
+        let Packing { cutter, hash_len, .. } = *self.packing;
+        let first = self.index.block_count();
+        (PackWriter::new(last.unwrap_or_default(), first, cutter.hash, hash_len), Vec::new())
+    }
+
+    fn add(&self, (pack, numbers): &mut Open, frame: &Squeezed) {
+        if let Some(homes) = self.homes {
+            for ((_, name), local) in frame.blocks.iter().zip(pack.block_count()..) {
+                homes.numbers(name, &mut |home, number| numbers.push((home, number, local)));
+            }
+        }
+        pack.add_frame(frame.codec, &frame.stored, &frame.blocks);
+    }
+
+    fn put(&mut self, (mut pack, numbers): Open) -> Result<Id, CreateError> {
+        if self.homes.is_some() {
+            pack.moved(numbers);
+        }
+        let sealed = pack.seal();
+        self.storage.put(&pack::key(&sealed.id), &sealed.bytes)?;
+        self.monitor.written(sealed.bytes.len() as u64);
+        let (length, first) = (sealed.bytes.len() as u64, self.index.block_count());
+        let footer = &sealed.footer;
+        self.index.add_pack(sealed.id, length, &footer.frames, &footer.lengths);
+        for range in &footer.moved {
+            let (home, local) = (footer.homes[range.home as usize], first + range.local);
+            self.index.add_range(home, range.first, range.count, local);
+        }
+        // Before more is packed: nobody could open what would come of it.
+        match self.index.is_too_long() {
+            true => Err(CreateError::TooManyBlocks),
+            false => Ok(sealed.id),
+        }
+    }
 }

@@ -46,6 +46,9 @@ pub enum CommitError {
     /// The new root cannot be opened.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// What keeps the store healthy cannot be done.
+    #[error(transparent)]
+    Maintain(#[from] crate::maintain::Error),
 }
 
 impl From<StorageError> for CommitError {
@@ -58,7 +61,7 @@ impl From<StorageError> for CommitError {
 #[derive(Debug, Default)]
 pub struct Committer {
     /// The blocks that the archive has, and the origins of its tree.
-    known: Option<(Known, Vec<Id>)>,
+    pub(super) known: Option<(Known, Vec<Id>)>,
     /// The root of the oldest sealed layer, once it may be there: no other may take its place.
     prepared: Option<Prepared>,
     /// Whether that root is not sure to stay.
@@ -88,15 +91,19 @@ impl LiveFs {
     /// If it cannot be written. Then the changes stay where they are, and the next commit takes
     /// them along.
     pub fn commit(&self) -> Result<Option<u64>, CommitError> {
-        let mut committer = self.committer.lock();
-        self.remove_committed(&mut committer)?;
+        self.commit_all(&mut self.committer.lock())
+    }
+
+    /// As [`LiveFs::commit`], for who goes on with that root before the next commit.
+    pub(super) fn commit_all(&self, committer: &mut Committer) -> Result<Option<u64>, CommitError> {
+        self.remove_committed(committer)?;
         let mut number = None;
         // What an earlier attempt, or a crash, left.
         while self.state.read().below.layers.last().is_some() {
-            number = self.commit_oldest(&mut committer)?.or(number);
+            number = self.commit_oldest(committer)?.or(number);
         }
         if self.seal()? {
-            number = self.commit_oldest(&mut committer)?.or(number);
+            number = self.commit_oldest(committer)?.or(number);
         }
         Ok(number)
     }

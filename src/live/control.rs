@@ -14,6 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::LiveFs;
+use crate::format::{ObjectRef, hex, unhex};
+use crate::maintain::collect::Collected;
 use crate::store::snapshots;
 
 /// The socket, in the folder of journals and spools.
@@ -34,6 +36,10 @@ pub enum Request {
     Delete(String),
     /// Give a snapshot another name.
     Rename(String, String),
+    /// Remove what nothing needs any more.
+    Collect,
+    /// Add index segments, of blocks that were packed anew.
+    Adopt(Vec<ObjectRef>),
 }
 
 impl Request {
@@ -43,6 +49,13 @@ impl Request {
             Self::Create(name) => format!("create\t{name}"),
             Self::Delete(name) => format!("delete\t{name}"),
             Self::Rename(name, new) => format!("rename\t{name}\t{new}"),
+            Self::Collect => "collect".to_owned(),
+            Self::Adopt(segments) => {
+                let show = |object: &ObjectRef| {
+                    format!("\t{}\t{}\t{}", hex(&object.id), object.length, object.checksum)
+                };
+                format!("adopt{}", segments.iter().map(show).collect::<String>())
+            }
         }
     }
 
@@ -53,6 +66,16 @@ impl Request {
             ["create", name] => Self::Create((*name).to_owned()),
             ["delete", name] => Self::Delete((*name).to_owned()),
             ["rename", name, new] => Self::Rename((*name).to_owned(), (*new).to_owned()),
+            ["collect"] => Self::Collect,
+            ["adopt", segments @ ..] => {
+                let segment = |words: &[&str; 3]| {
+                    let [id, length, checksum] = *words;
+                    let (length, checksum) = (length.parse().ok()?, checksum.parse().ok()?);
+                    Some(ObjectRef { id: unhex(id)?, length, checksum })
+                };
+                let (triples, []) = segments.as_chunks() else { return None };
+                Self::Adopt(triples.iter().map(segment).collect::<Option<_>>()?)
+            }
             _ => return None,
         })
     }
@@ -169,6 +192,16 @@ impl LiveFs {
                 let deleted = snapshots::delete(storage, name);
                 deleted.map(|()| String::new()).map_err(|error| error.to_string())
             }
+            Request::Collect => {
+                let show = |it: Collected| {
+                    format!("{} {} {} {}", it.objects, it.bytes, it.read, it.dead)
+                };
+                self.collect().map(show).map_err(|error| error.to_string())
+            }
+            Request::Adopt(segments) => {
+                let adopted = self.adopt(segments);
+                adopted.map(|()| String::new()).map_err(|error| error.to_string())
+            }
             Request::Rename(name, new) => {
                 let renamed = snapshots::rename(storage, name, new);
                 renamed.map(|()| String::new()).map_err(|error| error.to_string())
@@ -189,6 +222,8 @@ mod tests {
             Request::Create(a.clone()),
             Request::Delete(b.clone()),
             Request::Rename(a, b),
+            Request::Collect,
+            Request::Adopt(vec![ObjectRef { id: [7; 32], length: 5, checksum: 9 }; 2]),
         ];
         for request in all {
             assert_eq!(Request::parse(&request.line()), Some(request));

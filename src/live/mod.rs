@@ -38,6 +38,7 @@ mod layer;
 mod leaving;
 mod list;
 mod log;
+mod maintain;
 mod names;
 mod open;
 mod packer;

@@ -1,8 +1,10 @@
 //! Puts a pack together: frames one after another, then the footer that lists them.
 
+use std::collections::HashMap;
+
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::format::{BlockHash, Codec, FrameRecord, Id, PackFooter, Section, seal, tail};
+use crate::format::{BlockHash, Codec, FrameRecord, Id, PackFooter, Range, Section, seal, tail};
 
 /// A pack being filled, in memory.
 #[derive(Debug)]
@@ -71,6 +73,37 @@ impl PackWriter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.footer.frames.is_empty()
+    }
+
+    /// How many blocks were added.
+    #[must_use]
+    pub fn block_count(&self) -> u32 {
+        u32::try_from(self.footer.lengths.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Says under which numbers of other chains its blocks are known: origin, number, and ordinal
+    /// of the block here. A pack of which that is said belongs to no chain itself.
+    pub fn moved(&mut self, mut numbers: Vec<(Id, u32, u32)>) {
+        numbers.sort_unstable();
+        let mut slots: HashMap<Id, u32> = HashMap::new();
+        let PackFooter { homes, moved, .. } = &mut self.footer;
+        for (home, first, local) in numbers {
+            let home = *slots.entry(home).or_insert_with(|| {
+                homes.push(home);
+                u32::try_from(homes.len() - 1).unwrap_or(u32::MAX)
+            });
+            match moved.last_mut() {
+                Some(last)
+                    if last.home == home
+                        && last.first + last.count == first
+                        && last.local + last.count == local =>
+                {
+                    last.count += 1;
+                }
+                _ => moved.push(Range { home, first, count: 1, local }),
+            }
+        }
+        (self.footer.previous, self.footer.first_number) = (Id::default(), 0);
     }
 
     /// Ends the pack.

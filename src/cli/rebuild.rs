@@ -1,0 +1,204 @@
+//! `packfs rebuild`: blocks in another place.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use rustix::fs::statvfs;
+use serde_json::json;
+
+use super::flush::request;
+use super::frames::FrameArgs;
+use super::gc::{alone, collect_here, lock};
+use super::output::print;
+use super::packing::OrderArg;
+use super::progress::{Progress, catch_interrupts};
+use super::{Failure, Outcome, archive, logger, size, time};
+use crate::format::ObjectRef;
+use crate::live::Request;
+use crate::maintain::collect::Collected;
+use crate::maintain::rebuild::{self, RebuildOptions, Rebuilt, Trace};
+use crate::storage::Storage;
+
+/// What an order that a trace tells starts with.
+const TRACE: &str = "trace:";
+
+/// Write packs anew: without dead blocks, in a better order, smaller
+#[derive(Debug, Args)]
+#[command(after_help = "Without options, packs of which much is dead and packs that are small are \
+    written anew. --all, --order, --level and what else says how packs are made concern all of \
+    them. Snapshots and files stay what they are; so does what a mount shows. Old packs go at the \
+    end, as with packfs gc: until then there must be room for the new ones, too. What is \
+    interrupted has changed nothing; run it again. To go step by step, use --max-bytes.")]
+pub(super) struct RebuildArgs {
+    /// The store
+    store: PathBuf,
+    /// Write every pack anew
+    #[arg(long)]
+    all: bool,
+    /// Write packs anew of which more than this part is dead, 0 to 1
+    #[arg(long, value_name = "R", default_value = "0.25", value_parser = ratio)]
+    dead_ratio: u64,
+    /// In which order: path, versions, similarity, or trace:FILE of packfs mount --trace
+    #[arg(long, value_name = "ORDER", value_parser = order)]
+    order: Option<Wanted>,
+    #[command(flatten)]
+    frames: FrameArgs,
+    /// No more than so many bytes of blocks, those that need it most first
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    max_bytes: Option<u64>,
+    /// Begin nothing new after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    max_time: Option<u64>,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but failures
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Wanted {
+    Files(OrderArg),
+    Trace(PathBuf),
+}
+
+fn order(text: &str) -> Result<Wanted, String> {
+    match text.strip_prefix(TRACE) {
+        Some(path) if !path.is_empty() => Ok(Wanted::Trace(path.into())),
+        _ => OrderArg::from_str(text, false)
+            .map(Wanted::Files)
+            .map_err(|_| "it is path, versions, similarity or trace:FILE".to_owned()),
+    }
+}
+
+/// A part of a whole, in thousandths.
+fn ratio(text: &str) -> Result<u64, String> {
+    let part: Option<f64> = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+    part.map(|part| (part * 1000.0).round() as u64).ok_or_else(|| "it is from 0 to 1".to_owned())
+}
+
+impl RebuildArgs {
+    fn options(&self, start: Instant) -> Result<RebuildOptions, Failure> {
+        let (mut order, mut trace) = (None, None);
+        match &self.order {
+            Some(Wanted::Files(files)) => order = Some(files.order()),
+            Some(Wanted::Trace(path)) => {
+                let fail = |error| Failure::Failed(format!("{}: {error}", path.display()));
+                trace = Some(Trace::read(path).map_err(fail)?);
+            }
+            None => {}
+        }
+        Ok(RebuildOptions {
+            all: self.all || self.order.is_some() || self.frames.are_given(),
+            dead: self.dead_ratio,
+            max_bytes: self.max_bytes.unwrap_or(u64::MAX),
+            until: self.max_time.and_then(|secs| start.checked_add(Duration::from_secs(secs))),
+            trace,
+            packing: crate::ingest::CreateOptions { order, ..self.frames.options()? },
+        })
+    }
+}
+
+pub(super) fn run(args: &RebuildArgs) -> Outcome {
+    let start = Instant::now();
+    let options = args.options(start)?;
+    let storage = archive::writable(&args.store)?;
+    catch_interrupts();
+    logger::start(None)?;
+    let _alone = if args.dry_run { None } else { Some(alone(&*storage)?) };
+    let plan = rebuild::plan(&storage, &options)?;
+    let sum = plan.sum;
+    if args.dry_run || sum.packs == 0 {
+        return report(args, sum, None, start);
+    }
+    let progress = Progress::new(args.quiet || args.json);
+    let done = check_room(&args.store, &sum).and_then(|()| {
+        let Some((segments, sum)) = rebuild::write(plan, &*storage, &options, &progress)? else {
+            return Ok((sum, None));
+        };
+        adopt(&args.store, &*storage, &segments)?;
+        Ok((sum, Some(collect_here(&args.store, &storage, &progress)?)))
+    });
+    progress.finish();
+    let (sum, collected) = done?;
+    report(args, sum, collected, start)
+}
+
+/// New packs must fit beside the old ones.
+fn check_room(store: &Path, sum: &Rebuilt) -> Result<(), Failure> {
+    let Ok(disk) = statvfs(store) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if sum.stored <= free {
+        return Ok(());
+    }
+    let (store, need, free) = (store.display(), size::show(sum.stored), size::show(free));
+    Err(Failure::Failed(format!(
+        "{store}: needs up to {need} until old packs are removed, and {free} are free; use \
+         --max-bytes to go step by step"
+    )))
+}
+
+/// Publishes where blocks are now, or has whoever writes to the store do so.
+fn adopt(store: &Path, storage: &dyn Storage, segments: &[ObjectRef]) -> Result<(), Failure> {
+    if request(store, &Request::Adopt(segments.to_vec()))?.is_some() {
+        return Ok(());
+    }
+    let _lock = lock(store)?;
+    Ok(rebuild::adopt(storage, segments, time::now())?)
+}
+
+fn report(
+    args: &RebuildArgs,
+    sum: Rebuilt,
+    collected: Option<Collected>,
+    start: Instant,
+) -> Outcome {
+    let freed = collected.map_or(0, |collected| collected.bytes);
+    print(|output| {
+        let store = args.store.display();
+        if args.json {
+            let json = json!({
+                "store": args.store.to_string_lossy(),
+                "dry_run": args.dry_run,
+                "packs": sum.packs,
+                "all_packs": sum.of,
+                "pack_bytes": sum.stored,
+                "live_bytes": sum.live,
+                "dead_bytes": sum.dead,
+                "written_bytes": sum.written,
+                "freed_bytes": freed,
+                "damaged_blocks": sum.damaged,
+                "seconds": start.elapsed().as_secs_f64(),
+            });
+            writeln!(output, "{json}")?;
+        } else if sum.packs == 0 && !args.quiet {
+            writeln!(output, "{store}: nothing to rebuild; --all writes every pack anew")?;
+        } else if !args.quiet {
+            let (packs, of) = (size::count(sum.packs), size::count(sum.of));
+            let (stored, dead) = (size::show(sum.stored), size::show(sum.dead));
+            let would = if args.dry_run { "would write" } else { "wrote" };
+            writeln!(output, "{store}: {would} {packs} of {of} packs anew ({stored})")?;
+            writeln!(output, "{} of blocks, and {dead} of dead ones dropped", size::show(sum.live))?;
+            if !args.dry_run {
+                let (written, freed) = (size::show(sum.written), size::show(freed));
+                writeln!(output, "{written} written, {freed} freed")?;
+            }
+        }
+        Ok(())
+    })?;
+    if sum.damaged == 0 {
+        return Ok(std::process::ExitCode::SUCCESS);
+    }
+    Err(Failure::Failed(format!(
+        "{}: done, but {} blocks are damaged and stay where they are; run packfs fsck",
+        args.store.display(),
+        sum.damaged
+    )))
+}

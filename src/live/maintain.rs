@@ -1,0 +1,65 @@
+//! What keeps the store of a mount healthy while it is written to: the tree that it shows stays
+//! the same, and its blocks may lie elsewhere.
+
+use std::sync::Arc;
+
+use super::LiveFs;
+use super::commit::{CommitError, Committer};
+use super::open::base_of;
+use crate::format::ObjectRef;
+use crate::fs::{ArchiveFs, Owner};
+use crate::maintain::collect::{Collected, collect};
+use crate::maintain::{self, rebuild};
+use crate::monitor::Quiet;
+use crate::store::{OpenOptions, Store};
+
+impl LiveFs {
+    /// Removes what nothing needs any more. No commit begins meanwhile.
+    ///
+    /// # Errors
+    /// If what was written before cannot be committed, or what is needed cannot be read.
+    pub fn collect(&self) -> Result<Collected, CommitError> {
+        let mut committer = self.committer.lock();
+        self.commit_all(&mut committer)?;
+        let mut failed = None;
+        let swap = &mut || {
+            self.rebase(&mut committer).map_err(|error| {
+                let text = error.to_string();
+                failed = Some(error);
+                maintain::Error::Refused(text)
+            })
+        };
+        let collected = collect(&self.storage, super::now().sec, &Quiet::default(), swap);
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(collected?),
+        }
+    }
+
+    /// Takes on an index of blocks that were packed anew.
+    ///
+    /// # Errors
+    /// As [`LiveFs::collect`].
+    pub fn adopt(&self, segments: &[ObjectRef]) -> Result<(), CommitError> {
+        let mut committer = self.committer.lock();
+        self.commit_all(&mut committer)?;
+        rebuild::adopt(&*self.storage, segments, super::now().sec)?;
+        self.rebase(&mut committer)
+    }
+
+    /// Puts the newest root below, which has the tree of the one that was there.
+    ///
+    /// The journal of the active layer is told of it before anybody can remove the old one: it
+    /// rests on it until then, and that one is a parent of the new one.
+    fn rebase(&self, committer: &mut Committer) -> Result<(), CommitError> {
+        // It may know blocks that are about to go.
+        committer.known = None;
+        let options =
+            OpenOptions { working_set: self.options.working_set, ..OpenOptions::default() };
+        let store = Arc::new(Store::open(Arc::clone(&self.storage), options)?);
+        let log = Arc::clone(&self.state.read().active.log);
+        log.rest_on(&base_of(&store))?;
+        self.state.write().below.base = Arc::new(ArchiveFs::new(store, Owner::default()));
+        Ok(())
+    }
+}

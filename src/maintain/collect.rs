@@ -1,0 +1,331 @@
+//! Drops what nothing needs any more: roots that nobody kept, and the trees, segments and packs that
+//! only they name; and packs of which no block is referred to, after an index without them was
+//! published.
+//!
+//! Needed is what the newest root names, what the roots of snapshots name, and what a root names
+//! that somebody reads: readers hold a [lease](crate::storage::Lease) of theirs. Whoever collects
+//! holds the [lock](crate::storage::Lock) of the store, so nobody is about to publish a root.
+//!
+//! Order of writes: segments; a root with them for each snapshot; a root with them that follows the
+//! newest one, and names those among its parents; then snapshots are pointed to theirs. A crash
+//! before that root leaves objects that nothing names; one after it leaves snapshots that still
+//! have their old roots, with all that these name. Order of removals: roots, each held alone so
+//! that nobody can begin to read it; these are synced; then what no root that is left names.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::Error;
+use super::kept::{HEAD, Roots};
+use super::listing::{Built, list};
+use super::marks::{mark, open_trees, units, weigh};
+use crate::format::{Id, ObjectRef, Root, Snapshot, unhex};
+use crate::index::Index;
+use crate::monitor::Monitor;
+use crate::storage::{Lease, Storage};
+use crate::store::{
+    INDEX, ROOTS, index_key, open_segment, parse_root, read_root, root_key, snapshot_key,
+};
+use crate::tree::{self, Tree};
+
+/// What the keys of packs and trees start with.
+const PACKS: &str = "packs/";
+const TREES: &str = "trees/";
+
+/// What a collection came to, or would.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Collected {
+    /// Objects that were removed.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Older roots that somebody reads: what they need is still there.
+    pub read: u64,
+    /// Bytes, once inflated, of blocks that nothing refers to in packs that are needed for others.
+    pub dead: u64,
+}
+
+/// What names objects: each key that is to stay.
+#[derive(Debug, Default)]
+struct Needed(HashSet<String>);
+
+impl Needed {
+    /// All that a root names, the packs of its segments if `packs` says so.
+    fn add(&mut self, storage: &Arc<dyn Storage>, root: &Root, packs: bool) -> Result<(), Error> {
+        let tree = Tree::open(Arc::clone(storage), &root.tree)?;
+        self.0.insert(tree::key(&root.tree.id));
+        self.0.extend(tree.footer().others.iter().map(|other| tree::key(&other.id)));
+        for object in root.segments.iter().filter(|_| packs) {
+            if self.0.insert(index_key(&object.id)) {
+                let (segment, _) = open_segment(&**storage, object)?;
+                self.0.extend(segment.packs().iter().map(|(id, _)| crate::pack::key(id)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The roots of a store as whoever collects sees them.
+struct Survey {
+    /// Those that are kept.
+    roots: Roots,
+    /// Others that somebody reads.
+    read: Vec<Root>,
+    /// Those that nobody needs, held so that nobody can begin to read them.
+    unneeded: Vec<(String, Lease)>,
+}
+
+impl Survey {
+    fn of(storage: &dyn Storage) -> Result<Self, Error> {
+        let roots = Roots::read(storage)?;
+        let needed = |broken: &&super::kept::Broken| broken.newer || !broken.names.is_empty();
+        if let Some(broken) = roots.broken.iter().find(needed) {
+            let what = &broken.error;
+            let text = format!("{what}; nothing is collected; run packfs fsck --repair first");
+            return Err(Error::Refused(text));
+        }
+        let kept: HashSet<&str> = roots.kept.iter().map(|kept| kept.key.as_str()).collect();
+        let (mut read, mut unneeded) = (Vec::new(), Vec::new());
+        for key in storage.list(ROOTS)? {
+            if parse_root(&key).is_none() || kept.contains(key.as_str()) {
+                continue;
+            }
+            match storage.seize(&key)? {
+                Some(lease) => unneeded.push((key, lease)),
+                None => read.push(read_root(storage, &key)?.0),
+            }
+        }
+        Ok(Self { roots, read, unneeded })
+    }
+
+    /// The newest root, its key first.
+    fn head(&self) -> Result<(&str, &Root), Error> {
+        let head = self.roots.kept.first().filter(|kept| kept.names.iter().any(|it| it == HEAD));
+        let none = || Error::Refused("there is no root; run packfs fsck --repair".to_owned());
+        head.map(|head| (head.key.as_str(), &head.root)).ok_or_else(none)
+    }
+}
+
+/// Collects, in a store that the caller holds the lock of. `swap` is told once another root is the
+/// newest one: the same tree with another index. Whoever reads the old one lets go of it then.
+///
+/// # Errors
+/// If what is needed cannot be read, or something cannot be written or removed; what is there is
+/// whole in any case, and to run it again goes on.
+pub fn collect(
+    storage: &Arc<dyn Storage>,
+    created: i64,
+    monitor: &dyn Monitor,
+    swap: &mut dyn FnMut() -> Result<(), Error>,
+) -> Result<Collected, Error> {
+    let mut collected = sweep(storage, monitor)?;
+    let survey = Survey::of(&**storage)?;
+    let dead = Dead::find(storage, &survey.roots)?;
+    collected.dead = dead.within;
+    if dead.packs.is_empty() {
+        return Ok(collected);
+    }
+    if monitor.cancelled() {
+        return Err(Error::Cancelled);
+    }
+    publish(storage, &survey, &dead, created)?;
+    drop(survey);
+    swap()?;
+    let swept = sweep(storage, monitor)?;
+    collected.objects += swept.objects;
+    collected.bytes += swept.bytes;
+    collected.read = swept.read;
+    Ok(collected)
+}
+
+/// What [`collect`] would come to; nothing is changed.
+///
+/// # Errors
+/// If what is needed cannot be read.
+pub fn plan(storage: &Arc<dyn Storage>) -> Result<Collected, Error> {
+    let survey = Survey::of(&**storage)?;
+    let dead = Dead::find(storage, &survey.roots)?;
+    let mut needed = Needed::default();
+    for root in &survey.read {
+        needed.add(storage, root, true)?;
+    }
+    for kept in &survey.roots.kept {
+        needed.add(storage, &kept.root, dead.packs.is_empty())?;
+    }
+    needed.0.extend(dead.live.iter().map(crate::pack::key));
+    let mut would = Collected { read: survey.read.len() as u64, dead: dead.within, ..Collected::default() };
+    let gone = unneeded_objects(&**storage, &needed)?;
+    for key in survey.unneeded.iter().map(|(key, _)| key).chain(&gone) {
+        would.objects += 1;
+        would.bytes += storage.size(key)?;
+    }
+    Ok(would)
+}
+
+/// Removes what no root names, and roots that nobody needs.
+fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected, Error> {
+    let survey = Survey::of(&**storage)?;
+    survey.head()?;
+    let mut needed = Needed::default();
+    let kept = survey.roots.kept.iter().map(|kept| &kept.root);
+    for root in kept.chain(&survey.read) {
+        needed.add(storage, root, true)?;
+    }
+    let mut swept = Collected { read: survey.read.len() as u64, ..Collected::default() };
+    for (key, _alone) in &survey.unneeded {
+        swept.bytes += storage.size(key)?;
+        storage.delete(key)?;
+        swept.objects += 1;
+    }
+    // Else a power cut could bring back a root, and not what it names.
+    storage.sync(ROOTS)?;
+    for key in unneeded_objects(&**storage, &needed)? {
+        if monitor.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        swept.bytes += storage.size(&key)?;
+        storage.delete(&key)?;
+        swept.objects += 1;
+    }
+    swept.bytes += storage.tidy()?;
+    Ok(swept)
+}
+
+/// Trees, segments and packs that are not needed.
+fn unneeded_objects(storage: &dyn Storage, needed: &Needed) -> Result<Vec<String>, Error> {
+    let mut keys = Vec::new();
+    for prefix in [TREES, INDEX, PACKS] {
+        let unneeded = |key: &String| is_object(key) && !needed.0.contains(key);
+        keys.extend(storage.list(prefix)?.into_iter().filter(unneeded));
+    }
+    Ok(keys)
+}
+
+/// Whether it is the key of a tree, segment or pack: nothing else is ours to remove.
+fn is_object(key: &str) -> bool {
+    let Some(id) = key.rsplit('/').next().and_then(unhex) else { return false };
+    [tree::key(&id), index_key(&id), crate::pack::key(&id)].iter().any(|own| own == key)
+}
+
+/// Packs without a block that the newest root or a snapshot refers to.
+struct Dead {
+    /// The index of all these roots together.
+    index: Index,
+    /// Packs that are listed and not needed.
+    packs: HashSet<Id>,
+    /// Packs that are.
+    live: HashSet<Id>,
+    /// Bytes of blocks that are not referred to in packs that are needed.
+    within: u64,
+}
+
+impl Dead {
+    fn find(storage: &Arc<dyn Storage>, roots: &Roots) -> Result<Self, Error> {
+        let index = joined(&**storage, roots)?;
+        let trees = open_trees(storage, roots.kept.iter().map(|kept| &kept.root))?;
+        let marks = mark(&index, &trees)?;
+        let (mut packs, mut live, mut within) = (HashSet::new(), HashSet::new(), 0);
+        for (at, segment) in (0..).zip(index.segments()) {
+            packs.extend(segment.packs().iter().map(|(id, _)| *id));
+            for unit in units(at, segment) {
+                let (used, all) = weigh(&unit, segment, &marks);
+                if used > 0 {
+                    live.insert(unit.pack.0);
+                    within += all - used;
+                }
+            }
+        }
+        packs.retain(|id| !live.contains(id));
+        Ok(Self { index, packs, live, within })
+    }
+}
+
+/// The index of all kept roots: what the newest one says comes last, and so overrides.
+fn joined(storage: &dyn Storage, roots: &Roots) -> Result<Index, Error> {
+    let mut objects: Vec<ObjectRef> = Vec::new();
+    for kept in roots.kept.iter().rev() {
+        // The order of each is kept: of one that is in several, as the newest has it.
+        objects.retain(|object| !kept.root.segments.contains(object));
+        objects.extend(&kept.root.segments);
+    }
+    let segments = objects.iter().map(|object| Ok(open_segment(storage, object)?.0));
+    Ok(Index::new(segments.collect::<Result<Vec<_>, Error>>()?))
+}
+
+/// Publishes an index without dead packs, under new roots of the same trees.
+fn publish(
+    storage: &Arc<dyn Storage>,
+    survey: &Survey,
+    dead: &Dead,
+    created: i64,
+) -> Result<(), Error> {
+    let built = list(&dead.index, |unit| dead.live.contains(&unit.pack.0))?;
+    let segments = put_segments(&**storage, built)?;
+    let (key, head) = survey.head()?;
+    reroot(&**storage, &survey.roots, (key, head), &segments, created)
+}
+
+/// Writes segments; returns what names them.
+pub(super) fn put_segments(
+    storage: &dyn Storage,
+    built: Built,
+) -> Result<Vec<ObjectRef>, Error> {
+    let mut segments = Vec::new();
+    for (bytes, checksum) in built {
+        let id = *blake3::hash(&bytes).as_bytes();
+        storage.put(&index_key(&id), &bytes)?;
+        segments.push(ObjectRef { id, length: bytes.len() as u64, checksum });
+    }
+    Ok(segments)
+}
+
+/// Gives the newest root and those of all snapshots another index: a root of the same tree, and of
+/// the same number but for the newest, which is followed.
+pub(super) fn reroot(
+    storage: &dyn Storage,
+    roots: &Roots,
+    (key, head): (&str, &Root),
+    segments: &[ObjectRef],
+    created: i64,
+) -> Result<(), Error> {
+    let (number, id) = parse_root(key).unwrap_or_default();
+    let mut parents = vec![id];
+    let mut moved: Vec<(&str, Snapshot)> = Vec::new();
+    let put = |root: &Root| -> Result<Id, Error> {
+        let bytes = root.encode();
+        let id = *blake3::hash(&bytes).as_bytes();
+        storage.put(&root_key(root.number, &id), &bytes)?;
+        Ok(id)
+    };
+    for (name, snapshot) in &roots.snapshots {
+        let at = root_key(snapshot.number, &snapshot.root);
+        let Some(kept) = roots.kept.iter().find(|kept| kept.key == at && kept.key != key) else {
+            continue;
+        };
+        let id = put(&Root { segments: segments.to_vec(), ..kept.root.clone() })?;
+        // So that it is none that nobody names, which would be a head.
+        parents.push(id);
+        moved.push((name, Snapshot { root: id, ..snapshot.clone() }));
+    }
+    let next = number.checked_add(1).ok_or_else(|| Error::Refused("too many roots".to_owned()))?;
+    parents.dedup();
+    let root = Root {
+        number: next,
+        created,
+        parents,
+        segments: segments.to_vec(),
+        tree: head.tree,
+        totals: head.totals,
+    };
+    let id = put(&root)?;
+    let of_head = roots.snapshots.iter().filter(|(_, it)| root_key(it.number, &it.root) == key);
+    let of_head = of_head.map(|(name, it)| {
+        (name.as_str(), Snapshot { number: next, root: id, ..it.clone() })
+    });
+    for (name, snapshot) in moved.into_iter().chain(of_head) {
+        if let Some(key) = snapshot_key(name) {
+            storage.put(&key, &snapshot.encode())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The roots that are kept: the newest, and those of snapshots.
+
+use crate::format::{Root, Snapshot};
+use crate::storage::{Storage, StorageError};
+use crate::store::snapshots;
+use crate::store::{self, SNAPSHOTS, list_roots, parse_snapshot, read_root, root_key};
+
+/// What the newest root is called among the names of snapshots.
+pub const HEAD: &str = "head";
+
+/// A root that is kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// What it is shown as: `head`, and the names of its snapshots.
+    pub names: Vec<String>,
+    /// Its key.
+    pub key: String,
+    /// What it says.
+    pub root: Root,
+}
+
+/// A root or snapshot that does not check out.
+#[derive(Debug)]
+pub struct Broken {
+    /// Its key.
+    pub key: String,
+    /// What cannot be shown because of it.
+    pub names: Vec<String>,
+    /// Whether it is newer than the newest root that does check out.
+    pub newer: bool,
+    /// What is wrong with it.
+    pub error: store::Error,
+}
+
+/// The roots of an archive.
+#[derive(Debug, Default)]
+pub struct Roots {
+    /// Those that are kept; the newest is the first.
+    pub kept: Vec<Kept>,
+    /// Roots and snapshots that do not check out.
+    pub broken: Vec<Broken>,
+    /// The snapshots that do, by their names.
+    pub snapshots: Vec<(String, Snapshot)>,
+    /// How many roots there are.
+    pub count: usize,
+}
+
+impl Roots {
+    /// Reads all roots and snapshots there are.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn read(storage: &dyn Storage) -> Result<Self, StorageError> {
+        let mut roots = Self::default();
+        // Snapshots first: the root of one that is made meanwhile is among those listed then.
+        let snapshots = storage.list(SNAPSHOTS)?;
+        let mut read: Vec<(String, Root)> = Vec::new();
+        for (_, _, key) in list_roots(storage)?.into_iter().rev() {
+            match read_root(storage, &key) {
+                Ok((root, _)) => read.push((key, root)),
+                // Somebody has collected it meanwhile.
+                Err(_) if gone(storage, &key) => continue,
+                Err(error) => {
+                    let newer = read.is_empty();
+                    roots.broken.push(Broken { key, names: Vec::new(), newer, error });
+                }
+            }
+            roots.count += 1;
+        }
+        match read.first() {
+            Some((key, root)) => {
+                let names = vec![HEAD.to_owned()];
+                roots.kept.push(Kept { names, key: key.clone(), root: root.clone() });
+            }
+            None => roots.broken.iter_mut().for_each(|root| root.names.push(HEAD.to_owned())),
+        }
+        for key in snapshots {
+            let Some(name) = parse_snapshot(&key).map(str::to_owned) else { continue };
+            match snapshots::read(storage, &key) {
+                Ok((snapshot, _)) => roots.keep(storage, name, snapshot, &read),
+                Err(_) if gone(storage, &key) => {}
+                Err(error) => {
+                    roots.broken.push(Broken { key, names: vec![name], newer: false, error });
+                }
+            }
+        }
+        Ok(roots)
+    }
+
+    fn keep(
+        &mut self,
+        storage: &dyn Storage,
+        name: String,
+        snapshot: Snapshot,
+        read: &[(String, Root)],
+    ) {
+        self.snapshots.push((name.clone(), snapshot));
+        let key = root_key(snapshot.number, &snapshot.root);
+        if let Some(kept) = self.kept.iter_mut().find(|kept| kept.key == key) {
+            return kept.names.push(name);
+        }
+        if let Some(broken) = self.broken.iter_mut().find(|broken| broken.key == key) {
+            return broken.names.push(name);
+        }
+        let listed = read.iter().find(|(listed, _)| *listed == key).map(|(_, root)| root.clone());
+        match listed.map_or_else(|| Ok(read_root(storage, &key)?.0), Ok::<_, store::Error>) {
+            Ok(root) => self.kept.push(Kept { names: vec![name], key, root }),
+            Err(error) => {
+                self.broken.push(Broken { key, names: vec![name], newer: false, error });
+            }
+        }
+    }
+}
+
+fn gone(storage: &dyn Storage, key: &str) -> bool {
+    storage.size(key).is_err_and(|error| error.is_not_found())
+}

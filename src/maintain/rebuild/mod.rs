@@ -1,0 +1,320 @@
+//! Writes blocks anew, in another place: next to those that are read with them or are like them,
+//! without what nothing refers to, compressed in another way. No tree is written: each block keeps
+//! its numbers.
+//!
+//! Order of writes: packs, one segment for them, then a root that adds it to the newest one: the
+//! newest place of a block counts. Packs that are not needed any more because of that are removed
+//! by who [collects](super::collect). What is packed is read from a root that is held meanwhile, so
+//! others may go on to add to the store; only that root is written under the lock of the store. A
+//! crash leaves packs that nothing names.
+
+mod places;
+mod sequence;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::Error;
+use super::collect::put_segments;
+use super::kept::{HEAD, Roots};
+use super::marks::{Marks, mark, open_trees, units, weigh};
+use crate::format::{Id, IndexBuilder, ObjectRef, Root, Segment};
+use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
+use crate::monitor::{Monitor, Phase};
+use crate::storage::{Storage, Undo};
+use crate::store::{OpenOptions, Store, parse_root, root_key};
+
+pub use sequence::{Trace, TraceError};
+
+use places::{Coming, Moving};
+use sequence::Sequence;
+
+/// Packs with less than this part of what they can hold are joined with others.
+const SMALL: u64 = 2;
+/// Blocks are worth more time where files are so many times as long as they are together.
+const DENSE: u64 = 3;
+/// A job has about so many bytes, or so many blocks.
+const JOB: (u64, usize) = (4 << 20, 4096);
+
+/// What is to be written anew, and how.
+#[derive(Debug, Clone)]
+pub struct RebuildOptions {
+    /// Every pack, not just those that need it.
+    pub all: bool,
+    /// Packs of which nothing refers to more than this part, in thousandths.
+    pub dead: u64,
+    /// No more than so many bytes of blocks, before compression; those that need it most first.
+    pub max_bytes: u64,
+    /// No more once it is that late.
+    pub until: Option<Instant>,
+    /// Blocks that come first, in that order.
+    pub trace: Option<Trace>,
+    /// How packs are made, and in which order files are.
+    pub packing: CreateOptions,
+}
+
+/// What a rebuild would do, or did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Packs that were written anew, or are to be.
+    pub packs: u64,
+    /// Of all packs.
+    pub of: u64,
+    /// Bytes of these packs.
+    pub stored: u64,
+    /// Bytes of their blocks that are referred to, before compression.
+    pub live: u64,
+    /// Bytes of their blocks that are not.
+    pub dead: u64,
+    /// Bytes of new packs and their index; 0 in a plan.
+    pub written: u64,
+    /// Blocks that stay where they are because they cannot be read.
+    pub damaged: u64,
+}
+
+/// What a rebuild is about to do.
+#[derive(Debug)]
+pub struct Plan {
+    store: Store,
+    /// Blocks that are to be moved.
+    moving: Marks,
+    /// What it comes to.
+    pub sum: Rebuilt,
+}
+
+/// A pack as the newest root lists it.
+#[derive(Default)]
+struct Weight {
+    stored: u64,
+    live: u64,
+    all: u64,
+}
+
+/// Looks at the packs of the newest root, and chooses those that are to be written anew.
+///
+/// # Errors
+/// If a tree or the index cannot be read.
+pub fn plan(storage: &Arc<dyn Storage>, options: &RebuildOptions) -> Result<Plan, Error> {
+    let store = Store::open(Arc::clone(storage), OpenOptions::default())?;
+    if let Some(doubt) = store.doubt() {
+        return Err(Error::Refused(format!("{doubt}; nothing is rebuilt")));
+    }
+    let roots = Roots::read(&**storage)?;
+    let kept = roots.kept.iter().map(|kept| &kept.root);
+    let trees = open_trees(storage, kept.chain([store.root().1]))?;
+    let marks = mark(store.index(), &trees)?;
+    let (chosen, sum) = choose(&store, &marks, options);
+    let mut moving = Marks::none(store.index());
+    for (at, segment) in (0..).zip(store.index().segments()) {
+        let chosen = units(at, segment).into_iter().filter(|unit| chosen.contains(&unit.pack.0));
+        for block in chosen.flat_map(|unit| unit.blocks) {
+            if marks.has(at, block) {
+                moving.set(at, block);
+            }
+        }
+    }
+    Ok(Plan { store, moving, sum })
+}
+
+/// The packs to be written anew.
+fn choose(
+    store: &Store,
+    marks: &Marks,
+    options: &RebuildOptions,
+) -> (HashSet<Id>, Rebuilt) {
+    let mut packs: BTreeMap<Id, Weight> = BTreeMap::new();
+    for (at, segment) in (0..).zip(store.index().segments()) {
+        for unit in units(at, segment) {
+            let (live, all) = weigh(&unit, segment, marks);
+            let weight = packs.entry(unit.pack.0).or_default();
+            weight.stored = unit.pack.1;
+            weight.live += live;
+            weight.all += all;
+        }
+    }
+    // What nothing refers to at all is for who collects.
+    packs.retain(|_, weight| weight.live > 0);
+    let of = packs.len() as u64;
+    let small = |weight: &Weight| weight.live < options.packing.pack_size / SMALL;
+    // One alone has nothing to be joined with.
+    let smalls = packs.values().filter(|weight| small(weight)).count() > 1;
+    let wanted = |weight: &Weight| {
+        let dead = (weight.all - weight.live).saturating_mul(1000) / weight.all.max(1);
+        options.all || dead > options.dead || (smalls && small(weight))
+    };
+    let mut chosen: Vec<(Id, Weight)> =
+        packs.into_iter().filter(|(_, weight)| wanted(weight)).collect();
+    // Those first of which most is lost, and then the smallest.
+    chosen.sort_by_key(|(id, weight)| {
+        let part = weight.live.saturating_mul(1000) / weight.all.max(1);
+        (if options.all { 0 } else { part }, weight.live, *id)
+    });
+    let mut sum = Rebuilt { of, ..Rebuilt::default() };
+    let mut ids = HashSet::new();
+    for (id, weight) in chosen {
+        if sum.packs > 0 && sum.live + weight.live > options.max_bytes {
+            break;
+        }
+        sum.packs += 1;
+        sum.stored += weight.stored;
+        sum.live += weight.live;
+        sum.dead += weight.all - weight.live;
+        ids.insert(id);
+    }
+    (ids, sum)
+}
+
+/// Writes what was planned; `None` if there is nothing to be done. What comes of it is to be
+/// [adopted](adopt).
+///
+/// # Errors
+/// If something cannot be written, or the monitor says stop: then nothing has changed. Blocks that
+/// cannot be read are told to the monitor, and stay where they are.
+pub fn write(
+    plan: Plan,
+    storage: &dyn Storage,
+    options: &RebuildOptions,
+    monitor: &dyn Monitor,
+) -> Result<Option<(Vec<ObjectRef>, Rebuilt)>, Error> {
+    let Plan { store, moving, mut sum } = plan;
+    if sum.packs == 0 {
+        return Ok(None);
+    }
+    monitor.phase(Phase::Scan);
+    let sequence = Sequence::of(&store, &moving, options)?;
+    monitor.phase(Phase::Pack);
+    monitor.total(sequence.files(), sum.live);
+    let undo = Undo::new(storage);
+    let damaged = AtomicU64::new(0);
+    let mut index = IndexBuilder::default();
+    let mut built = Vec::new();
+    for (files, versions, window) in sequence.parts() {
+        let moving = Moving::new(&store);
+        let mut packing = options.packing.packing(versions);
+        let config = store.config();
+        packing.hash_len = usize::from(config.hash_len);
+        packing.cutter.hash = config.hash;
+        packing.dense = store.root().1.totals.bytes / DENSE > sum.live;
+        if !window {
+            packing.window = 0;
+        }
+        let work = |blocks: &[Vec<Coming>], feeder: &mut Feeder| {
+            blocks.iter().try_for_each(|file| feed(&moving, file, feeder, monitor, &damaged))
+        };
+        let jobs = jobs(files, &store, options.until);
+        let packed = pack_anew(jobs, work, &moving, &packing, &undo, monitor)?;
+        built.push(packed.index);
+    }
+    for part in built {
+        let (bytes, _) = part.finish();
+        if let Ok(segment) = Segment::open(bytes.as_slice()) {
+            index.add_segment(&segment);
+        }
+    }
+    if index.block_count() == 0 {
+        return Ok(None);
+    }
+    let finished = index.finish();
+    Segment::open(finished.0.as_slice())
+        .map_err(|error| Error::Refused(format!("the new index does not check out: {error}")))?;
+    let segments = put_segments(&undo, vec![finished])?;
+    sum.damaged = damaged.into_inner();
+    sum.written = undo.keep();
+    Ok(Some((segments, sum)))
+}
+
+/// Hands over the blocks of a file.
+fn feed(
+    moving: &Moving<'_>,
+    file: &[Coming],
+    feeder: &mut Feeder,
+    monitor: &dyn Monitor,
+    damaged: &AtomicU64,
+) -> Result<(), Gone> {
+    for (block, first) in file {
+        if monitor.cancelled() {
+            return Err(Gone);
+        }
+        if !first {
+            // One that is read by another thread just now only tells less of what lies near.
+            if let Some(name) = moving.name(*block) {
+                feeder.tell(Item::Again(moving.length(*block), name))?;
+            }
+            continue;
+        }
+        match moving.read(*block, feeder.buffer()) {
+            Ok(()) => {
+                let name = feeder.cutter().name(feeder.pending());
+                moving.named(name, *block);
+                feeder.block(name)?;
+            }
+            Err(error) => {
+                feeder.forget();
+                if damaged.fetch_add(1, Ordering::Relaxed) == 0 {
+                    log::warn!("{error}; it stays where it is; run packfs fsck");
+                }
+            }
+        }
+    }
+    feeder.tell(Item::End(End { file: 0, digest: None, trouble: None }))
+}
+
+/// Files, a few at a time, until it is too late.
+fn jobs<'a>(
+    files: &'a [Vec<Coming>],
+    store: &'a Store,
+    until: Option<Instant>,
+) -> impl Iterator<Item = &'a [Vec<Coming>]> + Send {
+    let segments = store.index().segments();
+    let length = |file: &[Coming]| -> u64 {
+        let of = |(block, first): &Coming| match first {
+            true => segments[block.segment as usize].length(block.local as usize),
+            false => 0,
+        };
+        file.iter().map(|block| u64::from(of(block))).sum()
+    };
+    let mut rest = files;
+    std::iter::from_fn(move || {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return None;
+        }
+        let (mut bytes, mut blocks) = (0, 0);
+        let fits = |file: &&Vec<Coming>| {
+            let fits = bytes < JOB.0 && blocks < JOB.1;
+            bytes += length(file);
+            blocks += file.len();
+            fits
+        };
+        let count = rest.iter().take_while(fits).count();
+        let (job, left) = rest.split_at(count);
+        rest = left;
+        (count > 0).then_some(job)
+    })
+}
+
+/// Adds segments to the newest root: what they say of where blocks are counts from then on. The
+/// caller holds the lock of the store.
+///
+/// # Errors
+/// If there is no root that is sure to be the newest, or the new one cannot be written.
+pub fn adopt(storage: &dyn Storage, new: &[ObjectRef], created: i64) -> Result<(), Error> {
+    let roots = Roots::read(storage)?;
+    if let Some(broken) = roots.broken.iter().find(|broken| broken.newer) {
+        return Err(Error::Refused(format!("{}; run packfs fsck --repair first", broken.error)));
+    }
+    let head = roots.kept.first().filter(|kept| kept.names.iter().any(|name| name == HEAD));
+    let refused = || Error::Refused("there is no root; run packfs fsck --repair".to_owned());
+    let head = head.ok_or_else(refused)?;
+    let (number, id) = parse_root(&head.key).ok_or_else(refused)?;
+    let root = Root {
+        number: number.checked_add(1).ok_or_else(refused)?,
+        created,
+        parents: vec![id],
+        segments: head.root.segments.iter().chain(new).copied().collect(),
+        ..head.root.clone()
+    };
+    let bytes = root.encode();
+    Ok(storage.put(&root_key(root.number, blake3::hash(&bytes).as_bytes()), &bytes)?)
+}
