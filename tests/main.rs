@@ -7,6 +7,7 @@
 //! | `fuzz` | what fuzzing started from and found stays handled |
 //! | `round_trip` | what comes out of an archive is what went in, by every way out |
 //! | `live` | a store that is written to is a folder, and loses nothing in a crash |
+//! | `maintain` | what is not needed goes, blocks may move, and nothing is lost by it |
 //! | `mounting` | options, permissions, unmounting, `try` |
 //! | `determinism` | the same input gives the same image |
 //! | `bad_input` | what cannot be done ends in one clear line and leaves nothing behind |
@@ -23,6 +24,7 @@ mod determinism;
 mod format;
 mod fuzz;
 mod live;
+mod maintain;
 mod mounting;
 mod round_trip;
 mod support;

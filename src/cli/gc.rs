@@ -51,14 +51,21 @@ pub(super) fn run(args: &GcArgs) -> Outcome {
         progress.finish();
         collected?
     };
-    if collected.read > 0 && !args.quiet {
-        let read = collected.read;
-        complain(&format!(
-            "{}: {read} older roots are being read (by mounts, say); what they need stays",
-            args.store.display()
-        ));
+    if !args.quiet {
+        tell_of_readers(&args.store, collected);
     }
     report(args, collected)
+}
+
+/// Says why not all is gone that could be.
+pub(super) fn tell_of_readers(store: &Path, collected: Collected) {
+    if collected.read > 0 {
+        let (store, read) = (store.display(), collected.read);
+        complain(&format!(
+            "{store}: {read} older roots are being read (by mounts, say); what they need stays: \
+             run packfs gc once that ends"
+        ));
+    }
 }
 
 fn report(args: &GcArgs, collected: Collected) -> Outcome {

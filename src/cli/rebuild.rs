@@ -10,15 +10,14 @@ use serde_json::json;
 
 use super::flush::request;
 use super::frames::FrameArgs;
-use super::gc::{alone, collect_here, lock};
+use super::gc::{alone, collect_here, lock, tell_of_readers};
 use super::output::print;
 use super::packing::OrderArg;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, logger, size, time};
-use crate::format::ObjectRef;
 use crate::live::Request;
 use crate::maintain::collect::Collected;
-use crate::maintain::rebuild::{self, RebuildOptions, Rebuilt, Trace};
+use crate::maintain::rebuild::{self, Made, RebuildOptions, Rebuilt, Trace};
 use crate::storage::Storage;
 
 /// What an order that a trace tells starts with.
@@ -27,7 +26,7 @@ const TRACE: &str = "trace:";
 /// Write packs anew: without dead blocks, in a better order, smaller
 #[derive(Debug, Args)]
 #[command(after_help = "Without options, packs of which much is dead and packs that are small are \
-    written anew. --all, --order, --level and what else says how packs are made concern all of \
+    written anew; all of them, if that is most of what there is. --all, --order, --level and what else says how packs are made concern all of \
     them. Snapshots and files stay what they are; so does what a mount shows. Old packs go at the \
     end, as with packfs gc: until then there must be room for the new ones, too. What is \
     interrupted has changed nothing; run it again. To go step by step, use --max-bytes.")]
@@ -115,19 +114,22 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
     let _alone = if args.dry_run { None } else { Some(alone(&*storage)?) };
     let plan = rebuild::plan(&storage, &options)?;
     let sum = plan.sum;
-    if args.dry_run || sum.packs == 0 {
+    if args.dry_run || !plan.has_work() {
         return report(args, sum, None, start);
     }
     let progress = Progress::new(args.quiet || args.json);
     let done = check_room(&args.store, &sum).and_then(|()| {
-        let Some((segments, sum)) = rebuild::write(plan, &*storage, &options, &progress)? else {
+        let Some((made, sum)) = rebuild::write(plan, &*storage, &options, &progress)? else {
             return Ok((sum, None));
         };
-        adopt(&args.store, &*storage, &segments)?;
+        adopt(&args.store, &*storage, &made)?;
         Ok((sum, Some(collect_here(&args.store, &storage, &progress)?)))
     });
     progress.finish();
     let (sum, collected) = done?;
+    if let Some(collected) = collected.filter(|_| !args.quiet) {
+        tell_of_readers(&args.store, collected);
+    }
     report(args, sum, collected, start)
 }
 
@@ -146,12 +148,12 @@ fn check_room(store: &Path, sum: &Rebuilt) -> Result<(), Failure> {
 }
 
 /// Publishes where blocks are now, or has whoever writes to the store do so.
-fn adopt(store: &Path, storage: &dyn Storage, segments: &[ObjectRef]) -> Result<(), Failure> {
-    if request(store, &Request::Adopt(segments.to_vec()))?.is_some() {
+fn adopt(store: &Path, storage: &dyn Storage, made: &Made) -> Result<(), Failure> {
+    if request(store, &Request::Adopt(made.clone()))?.is_some() {
         return Ok(());
     }
     let _lock = lock(store)?;
-    Ok(rebuild::adopt(storage, segments, time::now())?)
+    Ok(rebuild::adopt(storage, made, time::now())?)
 }
 
 fn report(

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::LiveFs;
 use crate::format::{ObjectRef, hex, unhex};
 use crate::maintain::collect::Collected;
+use crate::maintain::rebuild::Made;
 use crate::store::snapshots;
 
 /// The socket, in the folder of journals and spools.
@@ -38,8 +39,8 @@ pub enum Request {
     Rename(String, String),
     /// Remove what nothing needs any more.
     Collect,
-    /// Add index segments, of blocks that were packed anew.
-    Adopt(Vec<ObjectRef>),
+    /// Take on what was packed anew.
+    Adopt(Made),
 }
 
 impl Request {
@@ -50,11 +51,13 @@ impl Request {
             Self::Delete(name) => format!("delete\t{name}"),
             Self::Rename(name, new) => format!("rename\t{name}\t{new}"),
             Self::Collect => "collect".to_owned(),
-            Self::Adopt(segments) => {
+            Self::Adopt(Made { segments, tree }) => {
                 let show = |object: &ObjectRef| {
                     format!("\t{}\t{}\t{}", hex(&object.id), object.length, object.checksum)
                 };
-                format!("adopt{}", segments.iter().map(show).collect::<String>())
+                let verb = if tree.is_some() { "adopt-tree" } else { "adopt" };
+                let objects = tree.iter().flatten().chain(segments);
+                format!("{verb}{}", objects.map(show).collect::<String>())
             }
         }
     }
@@ -67,14 +70,19 @@ impl Request {
             ["delete", name] => Self::Delete((*name).to_owned()),
             ["rename", name, new] => Self::Rename((*name).to_owned(), (*new).to_owned()),
             ["collect"] => Self::Collect,
-            ["adopt", segments @ ..] => {
-                let segment = |words: &[&str; 3]| {
+            [verb @ ("adopt" | "adopt-tree"), objects @ ..] => {
+                let object = |words: &[&str; 3]| {
                     let [id, length, checksum] = *words;
                     let (length, checksum) = (length.parse().ok()?, checksum.parse().ok()?);
                     Some(ObjectRef { id: unhex(id)?, length, checksum })
                 };
-                let (triples, []) = segments.as_chunks() else { return None };
-                Self::Adopt(triples.iter().map(segment).collect::<Option<_>>()?)
+                let (triples, []) = objects.as_chunks() else { return None };
+                let mut segments = triples.iter().map(object).collect::<Option<Vec<_>>>()?;
+                let tree = match *verb {
+                    "adopt" => None,
+                    _ => Some(segments.drain(..2.min(segments.len())).as_slice().try_into().ok()?),
+                };
+                Self::Adopt(Made { segments, tree })
             }
             _ => return None,
         })
@@ -198,8 +206,8 @@ impl LiveFs {
                 };
                 self.collect().map(show).map_err(|error| error.to_string())
             }
-            Request::Adopt(segments) => {
-                let adopted = self.adopt(segments);
+            Request::Adopt(made) => {
+                let adopted = self.adopt(made);
                 adopted.map(|()| String::new()).map_err(|error| error.to_string())
             }
             Request::Rename(name, new) => {
@@ -217,13 +225,15 @@ mod tests {
     #[test]
     fn requests_survive_the_line() {
         let (a, b) = ("a b".to_owned(), "é".to_owned());
+        let object = ObjectRef { id: [7; 32], length: 5, checksum: 9 };
         let all = [
             Request::Flush,
             Request::Create(a.clone()),
             Request::Delete(b.clone()),
             Request::Rename(a, b),
             Request::Collect,
-            Request::Adopt(vec![ObjectRef { id: [7; 32], length: 5, checksum: 9 }; 2]),
+            Request::Adopt(Made { segments: vec![object; 2], tree: None }),
+            Request::Adopt(Made { segments: vec![object], tree: Some([object; 2]) }),
         ];
         for request in all {
             assert_eq!(Request::parse(&request.line()), Some(request));

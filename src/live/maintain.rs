@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::LiveFs;
 use super::commit::{CommitError, Committer};
 use super::open::base_of;
-use crate::format::ObjectRef;
 use crate::fs::{ArchiveFs, Owner};
 use crate::maintain::collect::{Collected, collect};
-use crate::maintain::{self, rebuild};
+use crate::maintain::rebuild::{self, Made};
 use crate::monitor::Quiet;
 use crate::store::{OpenOptions, Store};
 
@@ -26,7 +25,7 @@ impl LiveFs {
             self.rebase(&mut committer).map_err(|error| {
                 let text = error.to_string();
                 failed = Some(error);
-                maintain::Error::Refused(text)
+                crate::maintain::Error::Refused(text)
             })
         };
         let collected = collect(&self.storage, super::now().sec, &Quiet::default(), swap);
@@ -40,10 +39,10 @@ impl LiveFs {
     ///
     /// # Errors
     /// As [`LiveFs::collect`].
-    pub fn adopt(&self, segments: &[ObjectRef]) -> Result<(), CommitError> {
+    pub fn adopt(&self, made: &Made) -> Result<(), CommitError> {
         let mut committer = self.committer.lock();
         self.commit_all(&mut committer)?;
-        rebuild::adopt(&*self.storage, segments, super::now().sec)?;
+        rebuild::adopt(&*self.storage, made, super::now().sec)?;
         self.rebase(&mut committer)
     }
 

@@ -6,7 +6,7 @@
 //! that somebody reads: readers hold a [lease](crate::storage::Lease) of theirs. Whoever collects
 //! holds the [lock](crate::storage::Lock) of the store, so nobody is about to publish a root.
 //!
-//! Order of writes: segments; a root with them for each snapshot; a root with them that follows the
+//! Order of writes: packs that link what is left of chains; segments; a root with them for each snapshot; a root with them that follows the
 //! newest one, and names those among its parents; then snapshots are pointed to theirs. A crash
 //! before that root leaves objects that nothing names; one after it leaves snapshots that still
 //! have their old roots, with all that these name. Order of removals: roots, each held alone so
@@ -17,8 +17,10 @@ use std::sync::Arc;
 
 use super::Error;
 use super::kept::{HEAD, Roots};
+use super::links::links;
 use super::listing::{Built, list};
-use super::marks::{mark, open_trees, units, weigh};
+use super::marks::{Unit, mark, open_trees, units, weigh};
+use super::numbers::Numbers;
 use crate::format::{Id, ObjectRef, Root, Snapshot, unhex};
 use crate::index::Index;
 use crate::monitor::Monitor;
@@ -226,9 +228,9 @@ impl Dead {
         let marks = mark(&index, &trees)?;
         let (mut packs, mut live, mut within) = (HashSet::new(), HashSet::new(), 0);
         for (at, segment) in (0..).zip(index.segments()) {
-            packs.extend(segment.packs().iter().map(|(id, _)| *id));
             for unit in units(at, segment) {
                 let (used, all) = weigh(&unit, segment, &marks);
+                packs.insert(unit.pack.0);
                 if used > 0 {
                     live.insert(unit.pack.0);
                     within += all - used;
@@ -259,7 +261,10 @@ fn publish(
     dead: &Dead,
     created: i64,
 ) -> Result<(), Error> {
-    let built = list(&dead.index, |unit| dead.live.contains(&unit.pack.0))?;
+    let numbers = Numbers::of(&dead.index);
+    let keep = |unit: &Unit| dead.live.contains(&unit.pack.0);
+    let links = links(&**storage, &dead.index, &numbers, keep)?;
+    let built = list(&dead.index, &numbers, keep, &links)?;
     let segments = put_segments(&**storage, built)?;
     let (key, head) = survey.head()?;
     reroot(&**storage, &survey.roots, (key, head), &segments, created)

@@ -12,11 +12,17 @@ pub type Built = Vec<(Vec<u8>, u64)>;
 /// A unit's place among the segments that are built, and where its blocks begin in that one.
 type Base = (usize, u32);
 
-/// Lists the units that `keep` wants anew, in their order, in as few segments as may be.
+/// Lists the units that `keep` wants anew, in their order, in as few segments as may be; and packs
+/// without blocks, each with its length.
 ///
 /// # Errors
 /// If what comes of it does not check out: what was listed has changed meanwhile.
-pub fn list(index: &Index, keep: impl Fn(&Unit) -> bool) -> Result<Built, Error> {
+pub fn list(
+    index: &Index,
+    numbers: &Numbers,
+    keep: impl Fn(&Unit) -> bool,
+    links: &[(Id, u64)],
+) -> Result<Built, Error> {
     let mut builders = vec![IndexBuilder::default()];
     let mut listed: Vec<Vec<(Unit, Base)>> = Vec::new();
     for (at, segment) in (0..).zip(index.segments()) {
@@ -32,7 +38,10 @@ pub fn list(index: &Index, keep: impl Fn(&Unit) -> bool) -> Result<Built, Error>
         }
         listed.push(kept);
     }
-    number(&mut builders, &Numbers::of(index), &listed);
+    number(&mut builders, numbers, &listed);
+    for (link, length) in links {
+        builders[0].add_pack(*link, *length, &[], &[]);
+    }
     let built: Built = builders.into_iter().map(IndexBuilder::finish).collect();
     for (bytes, _) in &built {
         if Segment::open(bytes.as_slice()).is_err() {

@@ -4,6 +4,7 @@
 pub mod collect;
 mod error;
 mod kept;
+mod links;
 mod listing;
 mod marks;
 mod numbers;

@@ -106,6 +106,21 @@ impl PackWriter {
         (self.footer.previous, self.footer.first_number) = (Id::default(), 0);
     }
 
+    /// A pack without blocks which says that the packs of the chain up to `previous` have numbers
+    /// of these origins: the packs that would say so are gone. `first_number` is the number that a
+    /// block after `previous` would have.
+    #[must_use]
+    pub fn link(
+        previous: Id,
+        first_number: u32,
+        homes: Vec<Id>,
+        (hash, hash_len): (BlockHash, usize),
+    ) -> SealedPack {
+        let mut link = Self::new(previous, first_number, hash, hash_len);
+        link.footer.homes = homes;
+        link.seal()
+    }
+
     /// Ends the pack.
     #[must_use]
     pub fn seal(mut self) -> SealedPack {

@@ -7,15 +7,31 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 /// Held while an object is read, or while it is taken away.
 #[derive(Debug, Default)]
-pub struct Lease(#[expect(dead_code, reason = "holds the lock while it is open")] Option<File>);
+pub struct Lease(#[expect(dead_code, reason = "holds what it has")] Option<Held>);
+
+/// What a lease has: a file that is locked, or in memory a share of something.
+#[derive(Debug)]
+#[expect(dead_code, reason = "is held, not looked at")]
+pub(super) enum Held {
+    /// The lock ends when the file is closed.
+    File(File),
+    /// Somebody counts who has one.
+    Share(Arc<()>),
+}
 
 impl Lease {
+    /// Of an object in memory.
+    pub(super) fn memory(share: Arc<()>) -> Self {
+        Self(Some(Held::Share(share)))
+    }
+
     /// Of a file that is read. `None`: it is being taken away, or was.
     ///
     /// Where files cannot be locked, nobody can take it away either.
@@ -27,14 +43,14 @@ impl Lease {
                 Ok(Some(Self::default()))
             }
             // Whoever removed it had it alone before.
-            Ok(()) => Ok((file.metadata()?.nlink() > 0).then_some(Self(Some(file)))),
+            Ok(()) => Ok((file.metadata()?.nlink() > 0).then_some(Self(Some(Held::File(file))))),
         }
     }
 
     /// Of a file that is to be taken away. `None`: somebody reads it.
     pub(super) fn seize(file: File) -> io::Result<Option<Self>> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(Some(file)))),
+            Ok(()) => Ok(Some(Self(Some(Held::File(file))))),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }

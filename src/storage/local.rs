@@ -17,6 +17,8 @@ const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Names of files under way start with this; whatever has such a name is not an object.
 const TEMP_PREFIX: &str = ".tmp-";
 const TEMP: &[u8] = TEMP_PREFIX.as_bytes();
+/// What is read again and again, and never written twice, as a snapshot may be.
+const OFTEN: [&str; 2] = ["packs/", "trees/"];
 /// Where objects are.
 const OBJECTS: [&str; 5] = ["packs", "index", "trees", "roots", "snapshots"];
 
@@ -35,6 +37,10 @@ impl LocalStorage {
     }
 
     fn file(&self, key: &str) -> Result<Arc<File>, StorageError> {
+        if !OFTEN.iter().any(|prefix| key.starts_with(prefix)) {
+            let file = open_file(&self.folder.join(key)).map_err(|error| self.error(key, error))?;
+            return Ok(Arc::new(file));
+        }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(key) {
             return Ok(Arc::clone(file));
@@ -195,6 +201,8 @@ fn remove_temps(folder: &Path, deep: bool) -> io::Result<u64> {
         let (path, kind) = (entry.path(), entry.file_type()?);
         if kind.is_dir() && deep {
             bytes += remove_temps(&path, deep)?;
+            // If nothing is left in it.
+            let _ = fs::remove_dir(path);
         } else if kind.is_file() && entry.file_name().as_encoded_bytes().starts_with(TEMP) {
             bytes += entry.metadata()?.len();
             fs::remove_file(path)?;
@@ -263,6 +271,10 @@ mod tests {
         storage.delete("packs/aa/b").unwrap();
         storage.delete("packs/aa/b").unwrap();
         assert!(storage.size("packs/aa/b").unwrap_err().is_not_found());
+        for content in [b"one", b"two"] {
+            storage.put("snapshots/a", content).unwrap();
+            assert_eq!(storage.get("snapshots/a", 9).unwrap().as_ref(), content);
+        }
         storage.sync("packs/aa/").unwrap();
         storage.sync("gone/").unwrap();
     }

@@ -1,14 +1,16 @@
 //! A store in memory: for tests, and to measure with the disk out of the picture.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{ErrorKind, Storage, StorageError};
+use super::{ErrorKind, Lease, Storage, StorageError};
 
 /// Objects by key.
 #[derive(Debug, Default)]
 pub struct MemoryStorage {
     objects: RwLock<BTreeMap<String, Arc<[u8]>>>,
+    /// One more than so many leases there are of an object.
+    leases: Mutex<HashMap<String, Arc<()>>>,
 }
 
 impl MemoryStorage {
@@ -49,5 +51,18 @@ impl Storage for MemoryStorage {
     fn delete(&self, key: &str) -> Result<(), StorageError> {
         self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         Ok(())
+    }
+
+    fn lease(&self, key: &str) -> Result<Lease, StorageError> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        self.object(key)?;
+        Ok(Lease::memory(Arc::clone(leases.entry(key.to_owned()).or_default())))
+    }
+
+    fn seize(&self, key: &str) -> Result<Option<Lease>, StorageError> {
+        self.object(key)?;
+        let leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = leases.get(key).is_some_and(|share| Arc::strong_count(share) > 1);
+        Ok((!read).then(Lease::default))
     }
 }

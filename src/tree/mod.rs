@@ -1,5 +1,6 @@
 //! The frozen tree of a root: inodes, directory entries and extents, decoded page by page.
 
+mod anew;
 mod around;
 mod dictionary;
 mod edit;

@@ -25,6 +25,7 @@ use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::{Storage, Undo};
 use crate::store::{OpenOptions, Store, parse_root, root_key};
+use crate::tree;
 
 pub use sequence::{Trace, TraceError};
 
@@ -35,6 +36,12 @@ use sequence::Sequence;
 const SMALL: u64 = 2;
 /// Blocks are worth more time where files are so many times as long as they are together.
 const DENSE: u64 = 3;
+/// Where more than this part of all blocks is to be moved, all are.
+const MOST: u64 = 2;
+/// A tree that shares pages with so many others is written anew in any case.
+const MANY_TREES: usize = 8;
+/// Level that tree pages are compressed at.
+const TREE_LEVEL: i32 = 19;
 /// A job has about so many bytes, or so many blocks.
 const JOB: (u64, usize) = (4 << 20, 4096);
 
@@ -74,14 +81,33 @@ pub struct Rebuilt {
     pub damaged: u64,
 }
 
+/// What a rebuild made, which is to be [adopted](adopt).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Made {
+    /// Segments that say where blocks are now.
+    pub segments: Vec<ObjectRef>,
+    /// A tree, and one that has the same in pages of its own.
+    pub tree: Option<[ObjectRef; 2]>,
+}
+
 /// What a rebuild is about to do.
 #[derive(Debug)]
 pub struct Plan {
     store: Store,
     /// Blocks that are to be moved.
     moving: Marks,
+    /// Whether the tree is to be written anew, too.
+    tree: bool,
     /// What it comes to.
     pub sum: Rebuilt,
+}
+
+impl Plan {
+    /// Whether there is anything to be done.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.sum.packs > 0 || self.tree
+    }
 }
 
 /// A pack as the newest root lists it.
@@ -115,7 +141,12 @@ pub fn plan(storage: &Arc<dyn Storage>, options: &RebuildOptions) -> Result<Plan
             }
         }
     }
-    Ok(Plan { store, moving, sum })
+    // Pages that are shared with what is kept, too, would only be there twice.
+    let others = store.tree().footer().others.len();
+    let alone = roots.kept.iter().all(|kept| kept.root.tree == store.root().1.tree);
+    let all = sum.packs > 0 && sum.packs == sum.of;
+    let tree = alone && others > if all { 0 } else { MANY_TREES };
+    Ok(Plan { store, moving, tree, sum })
 }
 
 /// The packs to be written anew.
@@ -142,14 +173,20 @@ fn choose(
     let smalls = packs.values().filter(|weight| small(weight)).count() > 1;
     let wanted = |weight: &Weight| {
         let dead = (weight.all - weight.live).saturating_mul(1000) / weight.all.max(1);
-        options.all || dead > options.dead || (smalls && small(weight))
+        dead > options.dead || (smalls && small(weight))
     };
+    let live = |wanted: &dyn Fn(&Weight) -> bool| -> u64 {
+        packs.values().filter(|weight| wanted(weight)).map(|weight| weight.live).sum()
+    };
+    // What is like the rest of them should lie with it, where that is most of all there is.
+    let all = options.all || live(&wanted) > live(&|_| true) / MOST;
+    let wanted = |weight: &Weight| all || wanted(weight);
     let mut chosen: Vec<(Id, Weight)> =
         packs.into_iter().filter(|(_, weight)| wanted(weight)).collect();
     // Those first of which most is lost, and then the smallest.
     chosen.sort_by_key(|(id, weight)| {
         let part = weight.live.saturating_mul(1000) / weight.all.max(1);
-        (if options.all { 0 } else { part }, weight.live, *id)
+        (if all { 0 } else { part }, weight.live, *id)
     });
     let mut sum = Rebuilt { of, ..Rebuilt::default() };
     let mut ids = HashSet::new();
@@ -177,21 +214,42 @@ pub fn write(
     storage: &dyn Storage,
     options: &RebuildOptions,
     monitor: &dyn Monitor,
-) -> Result<Option<(Vec<ObjectRef>, Rebuilt)>, Error> {
-    let Plan { store, moving, mut sum } = plan;
-    if sum.packs == 0 {
-        return Ok(None);
+) -> Result<Option<(Made, Rebuilt)>, Error> {
+    let Plan { store, moving, tree, mut sum } = plan;
+    let undo = Undo::new(storage);
+    let mut made = Made::default();
+    if sum.packs > 0 {
+        made.segments = pack(&store, moving, &undo, options, &mut sum, monitor)?;
     }
+    if tree {
+        monitor.phase(Phase::Tree);
+        let (bytes, object) = store.tree().anew(TREE_LEVEL, options.packing.threads)?;
+        undo.put(&tree::key(&object.id), &bytes)?;
+        store.with_tree(&object)?.check_own_pages()?;
+        made.tree = Some([store.root().1.tree, object]);
+    }
+    sum.written = undo.keep();
+    Ok((made != Made::default()).then_some((made, sum)))
+}
+
+/// Packs blocks anew, and writes segments that say where they are.
+fn pack(
+    store: &Store,
+    moving: Marks,
+    storage: &dyn Storage,
+    options: &RebuildOptions,
+    sum: &mut Rebuilt,
+    monitor: &dyn Monitor,
+) -> Result<Vec<ObjectRef>, Error> {
     monitor.phase(Phase::Scan);
-    let sequence = Sequence::of(&store, &moving, options)?;
+    let sequence = Sequence::of(store, &moving, options)?;
     monitor.phase(Phase::Pack);
     monitor.total(sequence.files(), sum.live);
-    let undo = Undo::new(storage);
     let damaged = AtomicU64::new(0);
     let mut index = IndexBuilder::default();
     let mut built = Vec::new();
     for (files, versions, window) in sequence.parts() {
-        let moving = Moving::new(&store);
+        let moving = Moving::new(store);
         let mut packing = options.packing.packing(versions);
         let config = store.config();
         packing.hash_len = usize::from(config.hash_len);
@@ -203,8 +261,8 @@ pub fn write(
         let work = |blocks: &[Vec<Coming>], feeder: &mut Feeder| {
             blocks.iter().try_for_each(|file| feed(&moving, file, feeder, monitor, &damaged))
         };
-        let jobs = jobs(files, &store, options.until);
-        let packed = pack_anew(jobs, work, &moving, &packing, &undo, monitor)?;
+        let jobs = jobs(files, store, options.until);
+        let packed = pack_anew(jobs, work, &moving, &packing, storage, monitor)?;
         built.push(packed.index);
     }
     for part in built {
@@ -213,16 +271,14 @@ pub fn write(
             index.add_segment(&segment);
         }
     }
+    sum.damaged = damaged.into_inner();
     if index.block_count() == 0 {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let finished = index.finish();
     Segment::open(finished.0.as_slice())
         .map_err(|error| Error::Refused(format!("the new index does not check out: {error}")))?;
-    let segments = put_segments(&undo, vec![finished])?;
-    sum.damaged = damaged.into_inner();
-    sum.written = undo.keep();
-    Ok(Some((segments, sum)))
+    put_segments(storage, vec![finished])
 }
 
 /// Hands over the blocks of a file.
@@ -294,12 +350,13 @@ fn jobs<'a>(
     })
 }
 
-/// Adds segments to the newest root: what they say of where blocks are counts from then on. The
-/// caller holds the lock of the store.
+/// Adds segments to the newest root: what they say of where blocks are counts from then on. If that
+/// root has the tree that was written anew, it gets the new one. The caller holds the lock of the
+/// store.
 ///
 /// # Errors
 /// If there is no root that is sure to be the newest, or the new one cannot be written.
-pub fn adopt(storage: &dyn Storage, new: &[ObjectRef], created: i64) -> Result<(), Error> {
+pub fn adopt(storage: &dyn Storage, made: &Made, created: i64) -> Result<(), Error> {
     let roots = Roots::read(storage)?;
     if let Some(broken) = roots.broken.iter().find(|broken| broken.newer) {
         return Err(Error::Refused(format!("{}; run packfs fsck --repair first", broken.error)));
@@ -312,7 +369,8 @@ pub fn adopt(storage: &dyn Storage, new: &[ObjectRef], created: i64) -> Result<(
         number: number.checked_add(1).ok_or_else(refused)?,
         created,
         parents: vec![id],
-        segments: head.root.segments.iter().chain(new).copied().collect(),
+        segments: head.root.segments.iter().chain(&made.segments).copied().collect(),
+        tree: made.tree.filter(|[old, _]| *old == head.root.tree).map_or(head.root.tree, |[_, it]| it),
         ..head.root.clone()
     };
     let bytes = root.encode();

@@ -1,0 +1,370 @@
+//! Histories of a store against a model that knows what each root shows: whatever is added, named,
+//! collected, rebuilt, read and cut off, everything that is shown reads as it was, and once nobody
+//! reads an older root, two collections leave nothing that is not needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use packfs::format::{BlockHash, Codec, Cutting, Kind, hex};
+use packfs::fs::{ArchiveFs, Owner};
+use packfs::ingest::{self, CreateOptions, Source};
+use packfs::maintain::{collect, rebuild};
+use packfs::monitor::Quiet;
+use packfs::storage::{Bytes, Lease, MemoryStorage, Storage, StorageError};
+use packfs::store::{At, OpenOptions, Store, snapshots};
+use packfs::tree;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use crate::support::hostile::noise;
+
+/// What a root shows: the content of each file.
+type Shown = BTreeMap<String, Vec<u8>>;
+
+/// How many histories there are by default: `PROPTEST_CASES` says otherwise.
+const HISTORIES: u32 = 60;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Files by name, and which content each gets.
+    Add(Vec<(u8, u8)>),
+    /// As add, but cut off before its n-th write.
+    BrokenAdd(Vec<(u8, u8)>, u8),
+    Name(u8),
+    Unname(u8),
+    /// Somebody begins to read the newest root, or a snapshot.
+    Read(Option<u8>),
+    /// A reader ends.
+    Leave(u8),
+    Collect,
+    BrokenCollect(u8),
+    Rebuild(bool),
+    BrokenRebuild(bool, u8),
+}
+
+fn files() -> impl Strategy<Value = Vec<(u8, u8)>> {
+    prop::collection::vec((0u8..6, 0u8..12), 1..4)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => files().prop_map(Step::Add),
+        1 => (files(), 0u8..8).prop_map(|(files, at)| Step::BrokenAdd(files, at)),
+        2 => (0u8..3).prop_map(Step::Name),
+        2 => (0u8..3).prop_map(Step::Unname),
+        2 => prop::option::of(0u8..3).prop_map(Step::Read),
+        2 => (0u8..4).prop_map(Step::Leave),
+        3 => Just(Step::Collect),
+        2 => (0u8..24).prop_map(Step::BrokenCollect),
+        3 => any::<bool>().prop_map(Step::Rebuild),
+        2 => (any::<bool>(), 0u8..10).prop_map(|(all, at)| Step::BrokenRebuild(all, at)),
+    ]
+}
+
+/// Content number so-and-so: three parts, each of which others have, too.
+fn content(number: u8) -> Vec<u8> {
+    let parts = [number % 3, 10 + number % 4, 20 + number];
+    parts.iter().flat_map(|part| noise(900 + usize::from(*part) * 40, u64::from(*part))).collect()
+}
+
+/// A storage that fails at every write after so many: what a crash leaves.
+#[derive(Debug)]
+struct Fragile {
+    storage: Arc<dyn Storage>,
+    left: AtomicU64,
+}
+
+impl Fragile {
+    fn of(storage: &Arc<dyn Storage>, left: u8) -> Arc<dyn Storage> {
+        Arc::new(Self { storage: Arc::clone(storage), left: AtomicU64::new(left.into()) })
+    }
+
+    fn write(&self, key: &str) -> Result<(), StorageError> {
+        let left = |left: u64| left.checked_sub(1);
+        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StorageError::io(key, io::Error::other("crashed"))),
+        }
+    }
+}
+
+impl Storage for Fragile {
+    fn name(&self) -> String {
+        self.storage.name()
+    }
+
+    fn size(&self, key: &str) -> Result<u64, StorageError> {
+        self.storage.size(key)
+    }
+
+    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
+        self.storage.get_range(key, offset, length)
+    }
+
+    fn get(&self, key: &str, limit: u64) -> Result<Bytes, StorageError> {
+        self.storage.get(key, limit)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        self.write(key)?;
+        self.storage.put(key, bytes)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        self.storage.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.write(key)?;
+        self.storage.delete(key)
+    }
+
+    fn lease(&self, key: &str) -> Result<Lease, StorageError> {
+        self.storage.lease(key)
+    }
+
+    fn seize(&self, key: &str) -> Result<Option<Lease>, StorageError> {
+        self.storage.seize(key)
+    }
+}
+
+/// A tar of these files.
+fn tar(files: &[(u8, u8)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, number) in files {
+        let content = content(*number);
+        let mut header = vec![0u8; 512];
+        let name = format!("file-{name}");
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        header[136..147].copy_from_slice(b"00000000000");
+        header[156] = b'0';
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        out.extend(header);
+        out.extend(&content);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+fn options() -> CreateOptions {
+    CreateOptions {
+        cutting: Cutting { min: 64, average: 256, max: 65_536 },
+        hash: BlockHash::Blake3,
+        codec: Codec::Lz4,
+        frame_size: Some(4096),
+        pack_size: 8192,
+        threads: 1,
+        ..CreateOptions::default()
+    }
+}
+
+fn open(storage: &Arc<dyn Storage>, at: At) -> ArchiveFs {
+    let store = Store::open(Arc::clone(storage), OpenOptions { at, working_set: 1 << 20 }).unwrap();
+    ArchiveFs::new(Arc::new(store), Owner::default())
+}
+
+/// All that an opened archive shows.
+fn shown(fs: &ArchiveFs) -> Shown {
+    let tree = fs.store().tree();
+    let mut names = Vec::new();
+    let each = |name: &[u8], found: tree::Found, _| {
+        names.push((String::from_utf8(name.to_vec()).unwrap(), found));
+        true
+    };
+    tree.list(tree::ROOT, 0, each).unwrap();
+    let read = |(name, found): (String, tree::Found)| {
+        assert_eq!(found.kind, Kind::File);
+        let size = tree.inode(found.inode, |_, inode| inode.size).unwrap().unwrap();
+        let size = u32::try_from(size).unwrap();
+        (name, fs.read(found.inode, 0, size).unwrap().to_vec())
+    };
+    names.into_iter().map(read).collect()
+}
+
+struct Model {
+    storage: Arc<dyn Storage>,
+    head: Shown,
+    named: BTreeMap<String, Shown>,
+    readers: Vec<(ArchiveFs, Shown)>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+        let first = [(0, 0)];
+        let bytes = tar(&first);
+        let source = Source::Tar(&mut &bytes[..]);
+        ingest::create(source, &*storage, &options(), &Quiet::default()).unwrap();
+        let head = [("file-0".to_owned(), content(0))].into();
+        Self { storage, head, named: BTreeMap::new(), readers: Vec::new() }
+    }
+
+    fn add(&mut self, storage: &Arc<dyn Storage>, files: &[(u8, u8)]) {
+        let bytes = tar(files);
+        let store = Store::open(Arc::clone(storage), OpenOptions::default()).unwrap();
+        let source = Source::Tar(&mut &bytes[..]);
+        let added = ingest::add(source, &[], &store, &options(), &Quiet::default());
+        let mut after = self.head.clone();
+        after.extend(files.iter().map(|(name, it)| (format!("file-{name}"), content(*it))));
+        match added {
+            Ok(_) => self.head = after,
+            // It may have been published nevertheless.
+            Err(_) if shown(&open(&self.storage, At::Head)) == after => self.head = after,
+            Err(_) => {}
+        }
+    }
+
+    fn collect(&self, storage: &Arc<dyn Storage>) -> bool {
+        let planned = collect::plan(&self.storage).unwrap();
+        let done = collect::collect(storage, 0, &Quiet::default(), &mut || Ok(()));
+        let Ok(done) = done else { return false };
+        // Who reads the newest root reads an older one once another was published.
+        assert!(planned.read <= done.read);
+        true
+    }
+
+    fn rebuild(&self, storage: &Arc<dyn Storage>, all: bool) {
+        let options = rebuild::RebuildOptions {
+            all,
+            dead: 100,
+            max_bytes: u64::MAX,
+            until: None,
+            trace: None,
+            packing: options(),
+        };
+        let plan = rebuild::plan(storage, &options).unwrap();
+        let made = rebuild::write(plan, &**storage, &options, &Quiet::default());
+        if let Ok(Some((made, _))) = made {
+            let _ = rebuild::adopt(&**storage, &made, 0);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let storage = Arc::clone(&self.storage);
+        match step {
+            Step::Add(files) => self.add(&storage, files),
+            Step::BrokenAdd(files, at) => self.add(&Fragile::of(&storage, *at), files),
+            Step::Name(name) => {
+                let name = format!("snapshot-{name}");
+                let key = open(&storage, At::Head).store().root().0.to_owned();
+                if snapshots::create(&*storage, &name, &key, 0).is_ok() {
+                    self.named.insert(name, self.head.clone());
+                }
+            }
+            Step::Unname(name) => {
+                let name = format!("snapshot-{name}");
+                let was = self.named.remove(&name).is_some();
+                assert_eq!(snapshots::delete(&*storage, &name).is_ok(), was);
+            }
+            Step::Read(None) => {
+                self.readers.push((open(&storage, At::Head), self.head.clone()));
+            }
+            Step::Read(Some(name)) => {
+                let name = format!("snapshot-{name}");
+                if let Some(shown) = self.named.get(&name) {
+                    self.readers.push((open(&storage, At::Snapshot(name)), shown.clone()));
+                }
+            }
+            Step::Leave(reader) => {
+                if !self.readers.is_empty() {
+                    self.readers.remove(usize::from(*reader) % self.readers.len());
+                }
+            }
+            Step::Collect => assert!(self.collect(&storage)),
+            Step::BrokenCollect(at) => {
+                self.collect(&Fragile::of(&storage, *at));
+            }
+            Step::Rebuild(all) => self.rebuild(&storage, *all),
+            Step::BrokenRebuild(all, at) => self.rebuild(&Fragile::of(&storage, *at), *all),
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        assert_eq!(shown(&open(&self.storage, At::Head)), self.head, "the newest root");
+        for (name, expected) in &self.named {
+            let fs = open(&self.storage, At::Snapshot(name.clone()));
+            assert_eq!(&shown(&fs), expected, "{name}");
+        }
+        for (reader, expected) in &self.readers {
+            assert_eq!(&shown(reader), expected, "a reader of {}", reader.store().root().0);
+        }
+    }
+
+    /// Whether there are just those objects that the newest root and snapshots need.
+    fn check_lean(&self) {
+        let mut needed = BTreeSet::new();
+        let at = self.named.keys().map(|name| At::Snapshot(name.clone()));
+        for at in at.chain([At::Head]) {
+            let fs = open(&self.storage, at);
+            let (key, root) = fs.store().root();
+            needed.insert(key.to_owned());
+            needed.insert(tree::key(&root.tree.id));
+            needed.extend(fs.store().tree().footer().others.iter().map(|it| tree::key(&it.id)));
+            needed.extend(root.segments.iter().map(|it| format!("index/{}", hex(&it.id))));
+            needed.extend(packs_read(&fs));
+            // Those that link what is left of chains have no blocks.
+            for segment in fs.store().index().segments() {
+                let of = |frame| segment.frame(frame).map(|(_, pack)| pack as usize);
+                let full: BTreeSet<_> = (0..segment.frame_count()).filter_map(of).collect();
+                let links = segment.packs().iter().enumerate().filter(|(at, _)| !full.contains(at));
+                needed.extend(links.map(|(_, (id, _))| packfs::pack::key(id)));
+            }
+        }
+        let there: BTreeSet<String> = ["roots/", "trees/", "index/", "packs/"]
+            .iter()
+            .flat_map(|prefix| self.storage.list(prefix).unwrap())
+            .collect();
+        assert_eq!(there, needed, "what there is, and what is needed");
+    }
+}
+
+/// The packs that have some block of some file.
+fn packs_read(fs: &ArchiveFs) -> BTreeSet<String> {
+    let (store, mut packs) = (fs.store(), BTreeSet::new());
+    let tree = store.tree();
+    for at in 0..tree.footer().extents.len() {
+        for extent in tree.extents_of(at).unwrap().extents {
+            let Ok(origin) = store.origin(extent.origin) else { continue };
+            store.index().stretches(origin, extent.first, extent.count, |segment, local, count| {
+                let listed = &store.index().segments()[segment as usize];
+                for block in local..local + count {
+                    let (frame, _) = listed.locate(block).unwrap();
+                    let (_, pack) = listed.frame(frame).unwrap();
+                    packs.insert(packfs::pack::key(&listed.packs()[pack as usize].0));
+                }
+            });
+        }
+    }
+    packs
+}
+
+proptest! {
+    #![proptest_config(Config {
+        cases: std::env::var("PROPTEST_CASES").map_or(HISTORIES, |it| it.parse().unwrap()),
+        failure_persistence: None,
+        ..Config::default()
+    })]
+    #[test]
+    fn nothing_needed_goes_and_nothing_else_stays(
+        steps in prop::collection::vec(step(), 1..24)
+    ) {
+        let mut model = Model::new();
+        steps.iter().for_each(|step| model.step(step));
+        model.readers.clear();
+        let storage = Arc::clone(&model.storage);
+        for _ in 0..2 {
+            assert!(model.collect(&storage));
+        }
+        model.check();
+        model.check_lean();
+    }
+}
