@@ -149,6 +149,7 @@ impl LiveFs {
             if many || value.len() > MAX_XATTR || all + name.len() + value.len() > MAX_XATTR_SET {
                 return Err(FsError::NoSpace);
             }
+            state.active.hold(name.len() + value.len());
             let node = state.node_mut(ino)?;
             touch(&mut node.inode, now());
             if name == ACCESS {

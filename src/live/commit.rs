@@ -167,6 +167,7 @@ impl LiveFs {
         };
         let number = committer.prepared.take().map(|prepared| prepared.root.number);
         self.settle(layer, base);
+        self.carry_orphans();
         committer.committed = Some(Arc::clone(layer));
         self.signals.committed();
         self.remove_committed(committer)?;
@@ -209,6 +210,7 @@ impl LiveFs {
         }
         state.below.layers.pop();
         state.below.base = base;
+        self.weigh(state.held());
     }
 
     /// Writes all of the commit of the only layer of `below`, and publishes its root; `None` if

@@ -15,6 +15,8 @@ use crate::tree::Found;
 
 /// What a change takes in a journal at most, about, in bytes; targets and attributes apart.
 const NODE_BYTES: usize = 160;
+/// What an inode takes in memory, about, in bytes; a name; and a range of a file.
+const HELD: (usize, usize, usize) = (480, 120, 64);
 
 /// An inode that was made or changed.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +100,8 @@ pub struct Layer {
     dirty_bytes: usize,
     /// Ranges of the spool that nobody needs once that is in the journal.
     dropped: Vec<(u64, u64)>,
+    /// What all that takes in memory, about, in bytes.
+    held: usize,
 }
 
 impl Layer {
@@ -130,7 +134,33 @@ impl Layer {
     fn new(number: u64, spool: Spool, log: Log) -> Self {
         let (nodes, names, pending, dirty, dirty_bytes, dropped) = Default::default();
         let (spool, log) = (Arc::new(spool), Arc::new(log));
-        Self { number, nodes, names, spool, log, pending, dirty, dirty_bytes, dropped }
+        let held = 0;
+        Self { number, nodes, names, spool, log, pending, dirty, dirty_bytes, dropped, held }
+    }
+
+    /// Begins a layer that has no files in the folder `live`: after a crash there is none.
+    ///
+    /// # Errors
+    /// If there is no place for it.
+    pub fn nameless(live: &Path) -> Result<Self, StorageError> {
+        Ok(Self::new(0, Spool::nameless(live)?, Log::nameless(live)?))
+    }
+
+    /// Puts an inode into such a layer.
+    pub fn keep(&mut self, number: u64, node: Node) {
+        self.held += HELD.0 + node.attribute_bytes() + HELD.2 * node.pieces.count();
+        self.nodes.insert(number, node);
+    }
+
+    /// What it takes in memory, about, in bytes: never too little by much.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// So many bytes more are about to be part of an inode.
+    pub fn hold(&mut self, bytes: usize) {
+        self.held += bytes;
     }
 
     /// Opens the layer of that number that was left behind in the folder `live`, if `check` has
@@ -178,6 +208,7 @@ impl Layer {
         // The journal first: without its spool it could not be applied.
         remove_file(&journal_path(live, self.number))?;
         std::fs::File::open(live)?.sync_all()?;
+        self.log.discard();
         remove_file(&spool_path(live, self.number))
     }
 
@@ -233,7 +264,10 @@ impl Layer {
         if self.dirty.insert(number) {
             self.dirty_bytes += node.attribute_bytes();
         }
-        self.nodes.insert(number, node);
+        self.held += node.attribute_bytes();
+        if self.nodes.insert(number, node).is_none() {
+            self.held += HELD.0;
+        }
     }
 
     /// A range of a file that the layer has is from now on that of the spool, or zeros.
@@ -293,6 +327,7 @@ impl Layer {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Node { number, inherited, inode, target, xattrs } => {
+                self.held += HELD.0;
                 let node = self.nodes.entry(number).or_default();
                 let inode = *inode;
                 if inode.mode == 0 {
@@ -303,9 +338,13 @@ impl Layer {
             }
             Change::Entry { folder, name, to } => {
                 let to = to.map(|(inode, kind)| Found { inode, kind });
-                self.names.entry(folder).or_default().insert(name, to);
+                let held = HELD.1 + name.len();
+                if self.names.entry(folder).or_default().insert(name, to).is_none() {
+                    self.held += held;
+                }
             }
             Change::Data { number, offset, length, at } => {
+                self.held += HELD.2;
                 let pieces = &mut self.nodes.entry(number).or_default().pieces;
                 pieces.set(offset, Piece { length, at });
             }

@@ -107,6 +107,16 @@ impl Log {
         }
     }
 
+    /// One that nothing is ever written to, of a layer that ends with its process.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn nameless(folder: &Path) -> Result<Self, StorageError> {
+        let file = tempfile::tempfile_in(folder);
+        let fail = |error| StorageError::io(&folder.display().to_string(), error);
+        Ok(Self::new(file.map_err(fail)?, folder))
+    }
+
     /// Opens a journal that was left behind, which is then to be [replayed](Self::replay), and
     /// reads what it begins with. `None`: it was never begun.
     ///
@@ -156,6 +166,14 @@ impl Log {
             Ok(fdatasync(&self.file)?)
         };
         write().map_err(|error| StorageError::io(&self.path.display().to_string(), error))
+    }
+
+    /// It was removed: it takes no room any more, though its layer may stay for files without a
+    /// name.
+    pub fn discard(&self) {
+        if let Err(error) = self.file.set_len(0) {
+            log::debug!("{}: {error}", self.path.display());
+        }
     }
 
     /// Takes changes to be written with the next [`Log::sync`], and the ranges of the spool that

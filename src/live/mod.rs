@@ -20,6 +20,7 @@
 //! | `names` | make, link, unlink, rename; `leaving` what the kernel is told of it |
 //! | `attributes` | modes, owners, times, extended attributes; `acl` what they mean together |
 //! | `data` | read, write, truncate, punch |
+//! | `orphans` | files without a name that are open |
 //! | `list` | folders, listed so that a listing goes on across changes |
 //! | `open` | from a store to a file system, also after a crash |
 //! | `commit` | from a sealed layer to a root |
@@ -41,6 +42,7 @@ mod log;
 mod maintain;
 mod names;
 mod open;
+mod orphans;
 mod packer;
 mod pieces;
 mod plant;
@@ -104,12 +106,13 @@ impl LiveFs {
         &self,
         change: impl FnOnce(&mut State) -> Result<T, FsError>,
     ) -> Result<T, FsError> {
-        let (changed, pending) = {
+        let (changed, pending, held) = {
             let mut state = self.state.write();
             let changed = change(&mut state)?;
-            (changed, state.active.pending())
+            (changed, state.active.pending(), state.held())
         };
         self.signals.changed(pending);
+        self.weigh(held);
         Ok(changed)
     }
 

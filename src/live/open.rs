@@ -17,7 +17,7 @@ use crate::format::{JournalBase, JournalHead};
 use crate::fs::{ArchiveFs, Owner};
 use crate::ingest::{CreateError, may_follow};
 use crate::pack::Level;
-use crate::storage::{self, ErrorKind, Lock, StorageError};
+use crate::storage::{self, ErrorKind, Lock, Storage, StorageError};
 use crate::store::{OpenOptions, Store, default_working_set, parse_root};
 
 /// The folder of a store that has the lock, journals and spools of its writer.
@@ -30,6 +30,9 @@ pub struct LiveOptions {
     pub working_set: u64,
     /// Most bytes that are written and not packed yet: whoever writes more waits.
     pub spool: u64,
+    /// Most memory for changes that are not committed yet, about, in bytes: whoever makes more
+    /// waits.
+    pub memory: usize,
     /// How long nothing must have been written before what was is packed.
     pub freeze_after: Duration,
     /// How hard data is compressed.
@@ -41,6 +44,7 @@ impl Default for LiveOptions {
         Self {
             working_set: default_working_set(),
             spool: 4 << 30,
+            memory: 512 << 20,
             freeze_after: Duration::from_secs(10),
             level: Level::default(),
         }
@@ -96,7 +100,18 @@ impl LiveFs {
         if !kind.is_dir() {
             return Err(ErrorKind::ReadOnly.of(&name).into());
         }
-        let storage = storage::open(store)?;
+        Self::open_over(store, storage::open(store)?, options)
+    }
+
+    /// The same, of a store whose objects are read and written through that `storage`.
+    ///
+    /// # Errors
+    /// As [`LiveFs::open`].
+    pub fn open_over(
+        store: &Path,
+        storage: Arc<dyn Storage>,
+        options: LiveOptions,
+    ) -> Result<Self, CreateError> {
         let working_set = options.working_set;
         let open = || {
             let opened = Store::open(

@@ -2,7 +2,7 @@
 //! who write wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,9 @@ const SYNC_EVERY: Duration = Duration::from_millis(2500);
 const SYNC_BYTES: usize = 8 << 20;
 /// What is written without a pause is committed after so long.
 const OLDEST: Duration = Duration::from_secs(300);
-/// So many changed inodes are committed, however little data they have.
-const MANY_NODES: usize = 500_000;
+/// Changes that take this part of the memory that they may take are committed, however little data
+/// they have.
+const MEMORY_SHARE: usize = 2;
 /// How nice the thread that commits is to others.
 const PATIENT: i32 = 19;
 /// A commit begins once the spool is filled to this part of its limit.
@@ -30,7 +31,7 @@ const SHARE: u64 = 2;
 /// After a commit that failed, the next attempt waits so long.
 const RETRY: Duration = Duration::from_secs(10);
 /// Room on the disk that is left for what a commit writes besides data, in bytes.
-const MARGIN: u64 = 32 << 20;
+pub const MARGIN: u64 = 32 << 20;
 /// How much may be written before the room on the disk is looked at again, in bytes.
 const LOOK_AGAIN: u64 = 4 << 20;
 /// How long whoever writes waits for room at most.
@@ -46,6 +47,8 @@ pub struct Signals {
     room: Condvar,
     /// Bytes that may be written before the disk is looked at.
     allowance: AtomicU64,
+    /// Whether changes take more memory than they may.
+    crowded: AtomicBool,
     /// Syncs that were asked for.
     asked: AtomicU64,
     /// The last of them that is done; held while one is under way.
@@ -109,8 +112,11 @@ impl Signals {
     }
 
     fn want_commit(&self) {
-        self.flags.lock().commit_now = true;
-        self.wake.notify_all();
+        let mut flags = self.flags.lock();
+        if !flags.commit_now {
+            flags.commit_now = true;
+            self.wake.notify_all();
+        }
     }
 }
 
@@ -270,7 +276,40 @@ impl LiveFs {
     /// Whether there is sure to be room for so many bytes more, so that nobody waits for it.
     #[must_use]
     pub fn has_room(&self, bytes: u64) -> bool {
-        self.signals.allowance.load(Ordering::Relaxed) > bytes
+        self.signals.allowance.load(Ordering::Relaxed) > bytes && !self.is_crowded()
+    }
+
+    /// Whether changes take more memory than they may: whoever makes more had better wait.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.signals.crowded.load(Ordering::Relaxed)
+    }
+
+    /// What changes that are not committed yet take in memory, about, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.state.read().held()
+    }
+
+    /// Changes take so many bytes of memory now.
+    pub(super) fn weigh(&self, held: usize) {
+        let most = self.options.memory;
+        if held > most / MEMORY_SHARE {
+            self.signals.want_commit();
+        }
+        self.signals.crowded.store(held > most, Ordering::Relaxed);
+    }
+
+    /// Waits until changes take no more memory than they may. If they cannot be committed, it does
+    /// not: files must go to make room on a disk that is full.
+    pub fn breathe(&self) {
+        while self.is_crowded() {
+            let mut flags = self.signals.flags.lock();
+            if flags.failed.is_some() || flags.stop {
+                return;
+            }
+            let _ = self.signals.room.wait_for(&mut flags, Duration::from_millis(100));
+        }
     }
 
     /// Waits until there is room for so many bytes more: in the spool, and on the disk for them and
@@ -281,7 +320,10 @@ impl LiveFs {
     pub(super) fn room(&self, bytes: u64) -> Result<(), FsError> {
         let allowed = |left: u64| left.checked_sub(bytes.max(1));
         let allowance = &self.signals.allowance;
-        if allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, allowed).is_ok() {
+        self.breathe();
+        if allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, allowed).is_ok()
+            && !self.is_crowded()
+        {
             return Ok(());
         }
         let deadline = Instant::now() + PATIENCE;
@@ -297,10 +339,11 @@ impl LiveFs {
             let free = self.free();
             let full = log.is_tight() || free < used.saturating_add(bytes).saturating_add(MARGIN);
             let over = used.saturating_add(bytes) > self.options.spool.max(bytes);
-            if used > self.options.spool / SHARE || nodes > MANY_NODES || full {
+            let crowded = self.is_crowded();
+            if used > self.options.spool / SHARE || full || crowded {
                 self.signals.want_commit();
             }
-            if !full && !over {
+            if !full && !over && !crowded {
                 let left = free.saturating_sub(used).saturating_sub(bytes);
                 allowance.store(LOOK_AGAIN.min(left / 8), Ordering::Relaxed);
                 return Ok(());
@@ -317,7 +360,7 @@ impl LiveFs {
     }
 
     /// Bytes that are free on the disk of the store.
-    fn free(&self) -> u64 {
+    pub(super) fn free(&self) -> u64 {
         statvfs(&self.live).map_or(u64::MAX / 4, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 

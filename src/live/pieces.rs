@@ -29,6 +29,12 @@ impl Pieces {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Makes `offset..offset + piece.length` that piece, whatever was there.
     pub fn set(&mut self, offset: u64, mut piece: Piece) {
         if piece.length == 0 {

@@ -45,6 +45,16 @@ impl Spool {
         Self::open_with(path, File::options().read(true).write(true))
     }
 
+    /// Makes one in a folder that has no name there, and is gone when nobody has it any more.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn nameless(folder: &Path) -> Result<Self, StorageError> {
+        let name = format!("{}/spool", folder.display());
+        let file = tempfile::tempfile_in(folder).map_err(|error| StorageError::io(&name, error))?;
+        Ok(Self::new(file, name, 0))
+    }
+
     fn open_with(path: &Path, options: &std::fs::OpenOptions) -> Result<Self, StorageError> {
         let name = path.display().to_string();
         let open = || {
@@ -53,8 +63,18 @@ impl Spool {
             Ok((file, length))
         };
         let (file, length) = open().map_err(|error| StorageError::io(&name, error))?;
+        Ok(Self::new(file, name, length))
+    }
+
+    fn new(file: File, name: String, length: u64) -> Self {
         let (dropped, dirty, failed) = Default::default();
-        Ok(Self { file, name, next: AtomicU64::new(length), dropped, dirty, failed })
+        Self { file, name, next: AtomicU64::new(length), dropped, dirty, failed }
+    }
+
+    /// What the system said of it.
+    #[must_use]
+    pub fn fail(&self, error: io::Error) -> StorageError {
+        StorageError::io(&self.name, error)
     }
 
     /// How long it is, in bytes.

@@ -159,6 +159,11 @@ impl State {
         self.orphans.get(&number).unwrap_or(&self.below)
     }
 
+    /// Memory that all changes take, about, in bytes.
+    pub fn held(&self) -> usize {
+        self.active.held() + self.below.layers.iter().map(|layer| layer.held()).sum::<usize>()
+    }
+
     /// Whether a layer has anything of an inode: else it is as the root has it.
     pub fn is_changed(&self, number: u64) -> bool {
         self.active.nodes.contains_key(&number) || self.under(number).node(number).is_some()

@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use fuser::{INodeNo, Notifier};
+use fuser::{INodeNo, Notifier, ReplyEmpty};
 
+use super::answer::done;
 use super::pool::Pool;
+use crate::fs::FsError;
 use crate::live::LiveFs;
 
 /// A name that no folder has.
@@ -32,8 +34,20 @@ impl Links {
         self.fs.count_names();
     }
 
+    /// Replies that a name in a folder is gone, perhaps of a file that has others.
+    pub(super) fn removed(
+        &self,
+        folder: INodeNo,
+        left: Result<Option<u64>, FsError>,
+        reply: ReplyEmpty,
+    ) {
+        let file = left.as_ref().ok().copied().flatten();
+        done(left.map(|_| ()), reply);
+        file.into_iter().for_each(|file| self.left(folder.0, file));
+    }
+
     /// The kernel was told that a name in a folder is gone, of a file that has others.
-    pub(super) fn left(&self, folder: u64, file: u64) {
+    fn left(&self, folder: u64, file: u64) {
         let Some(notifier) = self.notifier.get().cloned() else { return };
         let fs = Arc::clone(&self.fs);
         self.thread.run(move || {

@@ -28,7 +28,6 @@ use super::attributes::{bare_folder, device_of, file_attr};
 use super::links::Links;
 use super::pool::Pool;
 use crate::format::Time;
-use crate::fs::FsError;
 use crate::live::{Changes, LiveFs, Made, Replace};
 
 /// How many reads are inflated, and syncs made, at a time.
@@ -67,6 +66,18 @@ impl Writable {
         self.waiters.run(move || job(&fs));
     }
 
+    /// Does now what needs no room, unless changes take too much memory: then it waits elsewhere.
+    fn with_memory(&self, job: impl FnOnce(&LiveFs) + Send + 'static) {
+        if !self.fs.is_crowded() {
+            return job(&self.fs);
+        }
+        let fs = Arc::clone(&self.fs);
+        self.waiters.run(move || {
+            fs.breathe();
+            job(&fs);
+        });
+    }
+
     fn make(&self, parent: INodeNo, name: &OsStr, made: &Made<'_>, reply: ReplyEntry) {
         let Made { mode, umask, owner, rdev, target } = *made;
         let (name, target) = (name.as_bytes().to_vec(), target.to_vec());
@@ -76,11 +87,12 @@ impl Writable {
         });
     }
 
-    /// Replies that a name in a folder is gone, perhaps of a file that has others.
-    fn removed(&self, folder: INodeNo, left: Result<Option<u64>, FsError>, reply: ReplyEmpty) {
-        let file = left.as_ref().ok().copied().flatten();
-        done(left.map(|_| ()), reply);
-        file.into_iter().for_each(|file| self.links.left(folder.0, file));
+    /// Removes a name.
+    fn remove(&self, parent: INodeNo, name: &OsStr, is_folder: bool, reply: ReplyEmpty) {
+        let (name, links) = (name.as_bytes().to_vec(), Arc::clone(&self.links));
+        self.with_memory(move |fs| {
+            links.removed(parent, fs.unlink(parent.0, &name, is_folder), reply);
+        });
     }
 
     fn sync(&self, reply: ReplyEmpty) {
@@ -172,10 +184,10 @@ impl Filesystem for Writable {
         // Whoever is not root cannot keep them: the kernel says so, but fuser does not pass it on.
         let (ctime, kill) = (ctime.map(Time::from), request.uid() != 0);
         let changes = Changes { mode, uid, gid, size, atime, mtime, ctime, kill };
-        match self.fs.change(ino.0, &changes) {
+        self.with_memory(move |fs| match fs.change(ino.0, &changes) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
             Err(error) => reply.error(errno(&error)),
-        }
+        });
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
@@ -230,11 +242,11 @@ impl Filesystem for Writable {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.removed(parent, self.fs.unlink(parent.0, name.as_bytes(), false), reply);
+        self.remove(parent, name, false, reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.removed(parent, self.fs.unlink(parent.0, name.as_bytes(), true), reply);
+        self.remove(parent, name, true, reply);
     }
 
     fn rename(
@@ -253,8 +265,11 @@ impl Filesystem for Writable {
             RenameFlags::RENAME_EXCHANGE => Replace::Exchange,
             _ => return reply.error(Errno::EINVAL),
         };
-        let (from, into) = ((parent.0, name.as_bytes()), (to.0, new.as_bytes()));
-        self.removed(to, self.fs.rename(from, into, replace), reply);
+        let (name, new) = (name.as_bytes().to_vec(), new.as_bytes().to_vec());
+        let links = Arc::clone(&self.links);
+        self.with_memory(move |fs| {
+            links.removed(to, fs.rename((parent.0, &name), (to.0, &new), replace), reply);
+        });
     }
 
     // The kernel takes it to mean that there is no need to ask.
@@ -419,7 +434,8 @@ impl Filesystem for Writable {
     }
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.fs.remove_xattr(ino.0, name.as_bytes()), reply);
+        let name = name.as_bytes().to_vec();
+        self.with_memory(move |fs| done(fs.remove_xattr(ino.0, &name), reply));
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {

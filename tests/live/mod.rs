@@ -1,9 +1,11 @@
 //! Stores that are written to: what is done through their mount is what a folder would have, and
 //! after a crash all that was synced.
 
+mod bounds;
 mod crash;
 mod edit;
 mod ending;
+mod faults;
 mod journal;
 mod links;
 mod model;
