@@ -13,6 +13,12 @@ pub enum Phase {
     Extract,
     /// Comparing two folders.
     Compare,
+    /// Looking for damage.
+    Check,
+    /// Copying objects.
+    Copy,
+    /// Making good what is damaged.
+    Repair,
 }
 
 impl Phase {
@@ -25,6 +31,9 @@ impl Phase {
             Self::Tree => "writing tree",
             Self::Extract => "extracting",
             Self::Compare => "comparing",
+            Self::Check => "checking",
+            Self::Copy => "copying",
+            Self::Repair => "repairing",
         }
     }
 }

@@ -7,15 +7,15 @@
 //! | `fuzz` | what fuzzing started from and found stays handled |
 //! | `round_trip` | what comes out of an archive is what went in, by every way out |
 //! | `live` | a store that is written to is a folder, and loses nothing in a crash |
-//! | `maintain` | what is not needed goes, blocks may move, and nothing is lost by it |
 //! | `mounting` | options, permissions, unmounting, `try` |
 //! | `determinism` | the same input gives the same image |
 //! | `bad_input` | what cannot be done ends in one clear line and leaves nothing behind |
 //! | `damage` | damaged archives give errors, never wrong bytes |
+//! | `maintain` | what is checked, collected, rebuilt, repaired and copied is right |
 //!
 //! They need `/dev/fuse`, GNU tar and util-linux. As root they cover more: owners, devices,
 //! capabilities. `PACKFS_TEST_ENTRIES` sets how many entries the largest folder has (20,000 if it
-//! is not set).
+//! is not set), `PACKFS_TEST_DAMAGES` how many random damages each test of `maintain` tries.
 #![cfg(test)] // So that helpers, too, may unwrap.
 
 mod bad_input;

@@ -86,10 +86,16 @@ pub(super) fn writable(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
 
 /// What lies at `path`.
 pub(super) fn storage(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
+    local(path)?;
+    Ok(storage::open(path)?)
+}
+
+/// Whether `path` is one, and not the address of something elsewhere.
+pub(super) fn local(path: &Path) -> Result<(), Failure> {
     let text = path.to_string_lossy();
     if let Some((scheme, _)) = text.split_once("://") {
         let text = format!("{text}: this packfs cannot use archives over {scheme}; copy it here");
         return Err(Failure::Failed(text));
     }
-    Ok(storage::open(path)?)
+    Ok(())
 }

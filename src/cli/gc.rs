@@ -20,10 +20,12 @@ use crate::store::CONFIG;
 
 /// Remove what no snapshot, the newest root or a reader needs
 #[derive(Debug, Args)]
-#[command(after_help = "Roots without a snapshot go, but for the newest; then all that no root is \
+#[command(
+    after_help = "Roots without a snapshot go, but for the newest; then all that no root is \
     left to need. What somebody reads (a mount, say) stays until that ends: run gc again then. \
     Works while the store is mounted, with --rw, too. packfs rebuild frees what lies among blocks \
-    that are needed.")]
+    that are needed."
+)]
 pub(super) struct GcArgs {
     /// The store
     store: PathBuf,

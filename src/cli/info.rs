@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use super::archive::ArchiveArgs;
 use super::live;
 use super::output::print;
-use super::{Failure, Outcome, size};
+use super::{Failure, Outcome, size, users};
 use crate::format::{Extent, hex};
 use crate::fs::ArchiveFs;
 use crate::index::{Missing, Piece, Run};
+use crate::maintain::users::Wanted;
 use crate::monitor::show;
 use crate::storage::StorageError;
 use crate::store::{INFLATED, Store};
@@ -28,6 +29,14 @@ pub(super) struct InfoArgs {
     /// ARCHIVE is a folder that one is mounted on: tell what that mount did so far
     #[arg(long, conflicts_with_all = ["paths", "snapshot"])]
     live: bool,
+    /// Which paths use a block: ORIGIN:NUMBER, or the first digits of its HASH
+    #[arg(long, value_name = "BLOCK", value_parser = users::block)]
+    #[arg(conflicts_with_all = ["paths", "snapshot", "live"])]
+    block: Option<Wanted>,
+    /// Which paths use a pack: its ID, or the first digits of it
+    #[arg(long, value_name = "ID", value_parser = users::pack)]
+    #[arg(conflicts_with_all = ["paths", "snapshot", "live", "block"])]
+    pack: Option<Wanted>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -36,6 +45,9 @@ pub(super) struct InfoArgs {
 pub(super) fn run(args: &InfoArgs) -> Outcome {
     if args.live {
         return live::run(&args.archive.archive, args.json);
+    }
+    if let Some(wanted) = args.block.as_ref().or(args.pack.as_ref()) {
+        return users::run(&args.archive.archive, wanted, args.json);
     }
     let fs = args.archive.open()?;
     print(|output| {

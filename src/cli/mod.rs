@@ -10,6 +10,7 @@ mod extract;
 mod failure;
 mod flush;
 mod frames;
+mod fsck;
 mod gc;
 mod generate;
 mod info;
@@ -30,6 +31,7 @@ mod stdin;
 mod time;
 mod trial;
 mod umount;
+mod users;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -62,6 +64,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Rebuild(rebuild::RebuildArgs),
     Gc(gc::GcArgs),
+    Fsck(fsck::FsckArgs),
     Try(trial::TryArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -77,26 +80,30 @@ pub fn main() -> ExitCode {
     if let Some(call) = mount_helper::from_helper_argv(&arguments) {
         return mount_helper::run(call).unwrap_or_else(Failure::report);
     }
+    // The exit codes of fsck are those of fsck(8).
+    let is_fsck = arguments.get(1).is_some_and(|command| command == "fsck");
+    let usage = if is_fsck { fsck::USAGE } else { failure::USAGE };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return misuse(&error),
+        Err(error) => return misuse(&error, usage),
     };
     run(&cli.command).unwrap_or_else(|failure| failure.report())
 }
 
 /// What was asked for is help, or cannot be made sense of.
-fn misuse(error: &clap::Error) -> ExitCode {
+fn misuse(error: &clap::Error, usage: u8) -> ExitCode {
     use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NoCommand;
     if !error.use_stderr() || error.kind() == NoCommand {
         let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
+        return ExitCode::from(if error.use_stderr() { usage } else { 0 });
     }
     // The first paragraph says what is wrong; how it is to be used, --help tells.
     let text = error.render().to_string();
     let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
     let what = lines.collect::<Vec<_>>().join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    Failure::Usage(format!("{what}; see packfs --help")).report()
+    failure::complain(&format!("{what}; see packfs --help"));
+    ExitCode::from(usage)
 }
 
 fn run(command: &Command) -> Outcome {
@@ -114,6 +121,7 @@ fn run(command: &Command) -> Outcome {
         Command::Diff(args) => diff::run(args),
         Command::Rebuild(args) => rebuild::run(args),
         Command::Gc(args) => gc::run(args),
+        Command::Fsck(args) => fsck::run(args),
         Command::Try(args) => trial::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),

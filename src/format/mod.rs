@@ -39,8 +39,8 @@ pub use journal::{
     Change, JournalBase, JournalHead, NUMBERS_END, group_length, group_number, open_group,
     put_node, seal_group,
 };
-pub use ranges::Range;
 pub use pack::{Codec, FrameRecord, PackFooter};
+pub use ranges::Range;
 pub use root::{ObjectRef, Root, Totals};
 pub use snapshot::{Snapshot, valid_snapshot_name};
 pub use times::Time;

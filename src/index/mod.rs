@@ -124,6 +124,16 @@ impl Index {
         }
     }
 
+    /// Where a block lies: its frame, and its offset and length in that, in bytes.
+    #[must_use]
+    pub fn block(&self, origin: &Origin, number: u32) -> Option<(FrameId, u32, u32)> {
+        let (segment, local, _) = self.local(origin, number)?;
+        let listed = self.segments.get(segment as usize)?;
+        let (frame, offset) = listed.locate(local)?;
+        let frame = FrameId { segment, frame: u32::try_from(frame).ok()? };
+        Some((frame, offset, listed.length(local as usize)))
+    }
+
     /// The lengths in bytes of the blocks of a run, one after another.
     ///
     /// # Errors

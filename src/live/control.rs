@@ -201,9 +201,8 @@ impl LiveFs {
                 deleted.map(|()| String::new()).map_err(|error| error.to_string())
             }
             Request::Collect => {
-                let show = |it: Collected| {
-                    format!("{} {} {} {}", it.objects, it.bytes, it.read, it.dead)
-                };
+                let show =
+                    |it: Collected| format!("{} {} {} {}", it.objects, it.bytes, it.read, it.dead);
                 self.collect().map(show).map_err(|error| error.to_string())
             }
             Request::Adopt(made) => {

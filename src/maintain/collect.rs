@@ -155,7 +155,8 @@ pub fn plan(storage: &Arc<dyn Storage>) -> Result<Collected, Error> {
         needed.add(storage, &kept.root, dead.packs.is_empty())?;
     }
     needed.0.extend(dead.live.iter().map(crate::pack::key));
-    let mut would = Collected { read: survey.read.len() as u64, dead: dead.within, ..Collected::default() };
+    let mut would =
+        Collected { read: survey.read.len() as u64, dead: dead.within, ..Collected::default() };
     let gone = unneeded_objects(&**storage, &needed)?;
     for key in survey.unneeded.iter().map(|(key, _)| key).chain(&gone) {
         would.objects += 1;
@@ -271,10 +272,7 @@ fn publish(
 }
 
 /// Writes segments; returns what names them.
-pub(super) fn put_segments(
-    storage: &dyn Storage,
-    built: Built,
-) -> Result<Vec<ObjectRef>, Error> {
+pub(super) fn put_segments(storage: &dyn Storage, built: Built) -> Result<Vec<ObjectRef>, Error> {
     let mut segments = Vec::new();
     for (bytes, checksum) in built {
         let id = *blake3::hash(&bytes).as_bytes();
@@ -310,7 +308,7 @@ pub(super) fn reroot(
         let id = put(&Root { segments: segments.to_vec(), ..kept.root.clone() })?;
         // So that it is none that nobody names, which would be a head.
         parents.push(id);
-        moved.push((name, Snapshot { root: id, ..snapshot.clone() }));
+        moved.push((name, Snapshot { root: id, ..*snapshot }));
     }
     let next = number.checked_add(1).ok_or_else(|| Error::Refused("too many roots".to_owned()))?;
     parents.dedup();
@@ -324,9 +322,8 @@ pub(super) fn reroot(
     };
     let id = put(&root)?;
     let of_head = roots.snapshots.iter().filter(|(_, it)| root_key(it.number, &it.root) == key);
-    let of_head = of_head.map(|(name, it)| {
-        (name.as_str(), Snapshot { number: next, root: id, ..it.clone() })
-    });
+    let of_head =
+        of_head.map(|(name, it)| (name.as_str(), Snapshot { number: next, root: id, ..*it }));
     for (name, snapshot) in moved.into_iter().chain(of_head) {
         if let Some(key) = snapshot_key(name) {
             storage.put(&key, &snapshot.encode())?;

@@ -1,9 +1,15 @@
 //! The roots that are kept: the newest, and those of snapshots.
 
-use crate::format::{Root, Snapshot};
-use crate::storage::{Storage, StorageError};
+use std::sync::Arc;
+
+use crate::format::{Id, Kind, ObjectRef, Root, Segment, Snapshot};
+use crate::index::Index;
+use crate::storage::{Bytes, Storage, StorageError};
 use crate::store::snapshots;
-use crate::store::{self, SNAPSHOTS, list_roots, parse_snapshot, read_root, root_key};
+use crate::store::{
+    self, SNAPSHOTS, list_roots, open_segment, parse_snapshot, read_root, root_key,
+};
+use crate::tree::{self, Tree};
 
 /// What the newest root is called among the names of snapshots.
 pub const HEAD: &str = "head";
@@ -114,4 +120,44 @@ impl Roots {
 
 fn gone(storage: &dyn Storage, key: &str) -> bool {
     storage.size(key).is_err_and(|error| error.is_not_found())
+}
+
+/// What a root needs to be shown, as far as it can be opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The index of the segments that could be.
+    pub index: Index,
+    /// Segments that could not, and why.
+    pub lost: Vec<(ObjectRef, store::Error)>,
+    /// Its tree.
+    pub tree: Result<Tree, StorageError>,
+}
+
+impl Opened {
+    /// Opens what `root` names.
+    pub fn of(storage: &Arc<dyn Storage>, root: &Root) -> Self {
+        let mut lost = Vec::new();
+        let mut segments: Vec<Segment<Bytes>> = Vec::new();
+        for object in &root.segments {
+            match open_segment(&**storage, object) {
+                Ok((segment, _)) => segments.push(segment),
+                Err(error) => lost.push((*object, error)),
+            }
+        }
+        let tree = Tree::open(Arc::clone(storage), &root.tree);
+        Self { index: Index::new(segments), lost, tree }
+    }
+}
+
+/// Whether the root folder of a tree is one: else the tree cannot be opened by a reader.
+///
+/// # Errors
+/// If its page cannot be read.
+pub fn has_top(tree: &Tree) -> Result<bool, StorageError> {
+    Ok(tree.inode(tree::ROOT, |_, inode| inode.kind())?.flatten() == Some(Kind::Folder))
+}
+
+/// The packs that an index names, each with its length.
+pub fn packs(index: &Index) -> impl Iterator<Item = &(Id, u64)> {
+    index.segments().iter().flat_map(|segment| segment.packs())
 }

@@ -58,11 +58,7 @@ pub fn links(
 type Members = BTreeMap<Id, BTreeSet<Id>>;
 
 /// Which packs have numbers of which origins.
-fn members(
-    numbers: &Numbers,
-    kept: &[Vec<Unit>],
-    chained: &HashMap<Id, PackFooter>,
-) -> Members {
+fn members(numbers: &Numbers, kept: &[Vec<Unit>], chained: &HashMap<Id, PackFooter>) -> Members {
     let mut members = Members::new();
     for stretch in &numbers.stretches {
         let units = &kept[stretch.segment as usize];
@@ -83,8 +79,7 @@ fn cut_off(members: &Members, chained: &HashMap<Id, PackFooter>) -> BTreeMap<Id,
     let mut tops: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
     for (home, packs) in members {
         let before = |id: &Id| chained.get(id).map(|footer| footer.previous);
-        let followed: HashSet<Id> =
-            packs.iter().chain([home]).filter_map(|pack| before(pack)).collect();
+        let followed: HashSet<Id> = packs.iter().chain([home]).filter_map(before).collect();
         for top in packs.iter().filter(|pack| *pack != home && !followed.contains(*pack)) {
             tops.entry(*top).or_default().push(*home);
         }

@@ -47,10 +47,7 @@ impl Marks {
 ///
 /// # Errors
 /// If a page cannot be read: then nobody knows what is needed.
-pub fn mark<'a>(
-    index: &Index,
-    trees: impl IntoIterator<Item = &'a Tree>,
-) -> Result<Marks, Error> {
+pub fn mark<'a>(index: &Index, trees: impl IntoIterator<Item = &'a Tree>) -> Result<Marks, Error> {
     let mut marks = Marks::none(index);
     let mut seen: HashSet<Place> = HashSet::new();
     let mut origins: Vec<Id> = Vec::new();

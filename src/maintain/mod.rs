@@ -1,6 +1,7 @@
 //! Keeps archives healthy: what is wrong with them, what nothing needs any more, where blocks lie,
 //! and copies. Each verb plans without changing anything, then applies its plan.
 
+pub mod check;
 pub mod collect;
 mod error;
 mod kept;
@@ -8,6 +9,12 @@ mod links;
 mod listing;
 mod marks;
 mod numbers;
+mod parallel;
 pub mod rebuild;
+mod scan;
+pub mod users;
+mod walk;
 
 pub use error::Error;
+pub use kept::HEAD;
+pub use scan::Source;

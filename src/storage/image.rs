@@ -50,6 +50,16 @@ impl ImageStorage {
         Ok(Self { path: path.to_owned(), file, contents })
     }
 
+    /// The image at `path` with these contents, wherever they are from.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn with(path: &Path, contents: Contents) -> Result<Self, StorageError> {
+        let file = File::open(path);
+        let file = file.map_err(|error| StorageError::io(&path.display().to_string(), error))?;
+        Ok(Self { path: path.to_owned(), file, contents })
+    }
+
     fn member(&self, key: &str) -> Result<&Member, StorageError> {
         self.contents.find(key).ok_or_else(|| ErrorKind::NotFound.of(&self.locate(key)))
     }

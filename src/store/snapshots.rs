@@ -4,7 +4,9 @@
 //! snapshot of a name is looked at before one is put there.
 
 use super::keys::{parse_root, parse_snapshot, root_key, snapshot_key};
-use super::{Cause, Error, Head, ROOTS, SNAPSHOTS, TRIES, format_error, lease_root, open_root, read_config};
+use super::{
+    Cause, Error, Head, ROOTS, SNAPSHOTS, TRIES, format_error, lease_root, open_root, read_config,
+};
 use crate::format::{Snapshot, compatible};
 use crate::storage::{Bytes, Storage};
 

@@ -67,8 +67,7 @@ impl Tree {
         mut gap: impl FnMut(Gap<&[u8]>),
     ) {
         let table = &self.footer().entry_pages;
-        let first =
-            table.partition_point(|page| (page.key, page.name.as_slice()) <= (folder, b""));
+        let first = table.partition_point(|page| (page.key, page.name.as_slice()) <= (folder, b""));
         for at in first.saturating_sub(1)..table.len() {
             let listed = &table[at];
             if listed.key > folder {

@@ -1,5 +1,8 @@
-//! Archives stay healthy: nothing that is needed goes, nothing that is not stays, blocks may move.
+//! What keeps archives healthy: what is checked, repaired and copied is right, and what is said of
+//! it is so; nothing that is needed goes, nothing that is not stays, blocks may move.
 
+mod check;
 mod gc;
 mod history;
 mod rebuild;
+mod sample;

@@ -150,11 +150,7 @@ pub fn plan(storage: &Arc<dyn Storage>, options: &RebuildOptions) -> Result<Plan
 }
 
 /// The packs to be written anew.
-fn choose(
-    store: &Store,
-    marks: &Marks,
-    options: &RebuildOptions,
-) -> (HashSet<Id>, Rebuilt) {
+fn choose(store: &Store, marks: &Marks, options: &RebuildOptions) -> (HashSet<Id>, Rebuilt) {
     let mut packs: BTreeMap<Id, Weight> = BTreeMap::new();
     for (at, segment) in (0..).zip(store.index().segments()) {
         for unit in units(at, segment) {
@@ -370,7 +366,10 @@ pub fn adopt(storage: &dyn Storage, made: &Made, created: i64) -> Result<(), Err
         created,
         parents: vec![id],
         segments: head.root.segments.iter().chain(&made.segments).copied().collect(),
-        tree: made.tree.filter(|[old, _]| *old == head.root.tree).map_or(head.root.tree, |[_, it]| it),
+        tree: made
+            .tree
+            .filter(|[old, _]| *old == head.root.tree)
+            .map_or(head.root.tree, |[_, it]| it),
         ..head.root.clone()
     };
     let bytes = root.encode();

@@ -86,11 +86,7 @@ impl Sequence {
     ///
     /// # Errors
     /// If a tree cannot be read.
-    pub fn of(
-        store: &Store,
-        chosen: &Marks,
-        options: &RebuildOptions,
-    ) -> Result<Self, Error> {
+    pub fn of(store: &Store, chosen: &Marks, options: &RebuildOptions) -> Result<Self, Error> {
         let mut moving = chosen.clone();
         let mut picker = Picker { index: store.index(), chosen, moving: &mut moving };
         let tree = store.tree();
@@ -170,7 +166,11 @@ impl Picker<'_> {
 
     /// The blocks of all files of a tree that are still to be moved; whether most of it is versions
     /// of the same.
-    fn walk(&mut self, tree: &Tree, wanted: Option<Order>) -> Result<(Vec<Vec<Coming>>, bool), Error> {
+    fn walk(
+        &mut self,
+        tree: &Tree,
+        wanted: Option<Order>,
+    ) -> Result<(Vec<Vec<Coming>>, bool), Error> {
         let (catalog, inodes) = catalog(tree)?;
         let (order, versions) = ingest::order(&catalog, wanted);
         let mut files = Vec::new();

@@ -1,0 +1,262 @@
+//! What is damaged in an archive, and which files that hurts.
+//!
+//! Damage is found object by object, each looked at once, whatever names it. Only if there is any,
+//! all paths of the roots that are kept are walked, and each byte of each file is looked up as a
+//! reader would: so what is told to be hurt is what cannot be read.
+
+mod damage;
+mod deep;
+mod frames;
+mod hurt;
+mod packs;
+mod trees;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+pub(super) use damage::reason;
+pub use damage::{Damage, Harm, Hurt, What};
+
+use super::Error;
+use super::kept::{Kept, Opened, Roots};
+use super::scan::Source;
+use crate::format::{Config, Id};
+use crate::monitor::{Monitor, Phase};
+use crate::storage::Storage;
+use crate::store::{CONFIG, Cause, index_key, read_config};
+use crate::tree::{self, Place};
+use packs::Packs;
+
+/// How far a check goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Everything but file data.
+    Quick,
+    /// The checksums of all frames, too.
+    Frames,
+    /// Ids of objects and hashes of blocks, too, and whether the tree adds up.
+    Deep,
+}
+
+/// What came of a check.
+#[derive(Debug)]
+pub struct Report {
+    /// All damage, in the order of objects.
+    pub damages: Vec<Damage>,
+    /// How many roots were checked: the newest, and those of snapshots.
+    pub roots: usize,
+    /// How many packs these need.
+    pub packs: usize,
+    /// Bytes of frames that were verified.
+    pub bytes: u64,
+    /// Objects that none of these roots needs, and their bytes; `None` if that cannot be told.
+    pub unneeded: Option<(u64, u64)>,
+}
+
+impl Report {
+    /// How many different paths are hurt, of all roots together.
+    #[must_use]
+    pub fn paths(&self) -> usize {
+        let hurts = self.damages.iter().flat_map(|damage| &damage.hurts);
+        hurts.map(|hurt| &hurt.path).collect::<HashSet<_>>().len()
+    }
+}
+
+/// Checks an archive as it is now; what is added meanwhile is not looked at.
+///
+/// # Errors
+/// If it is no archive, may not be read, or the monitor says stop. Damage is no error.
+pub fn check(source: &Source, depth: Depth, monitor: &dyn Monitor) -> Result<Report, Error> {
+    let mut checker = Checker::new(source, monitor);
+    monitor.phase(Phase::Check);
+    let roots = checker.roots(source)?;
+    for kept in &roots.kept {
+        checker.kept(kept)?;
+    }
+    let bytes = match depth {
+        Depth::Quick => 0,
+        depth => checker.frames(depth == Depth::Deep)?,
+    };
+    if depth == Depth::Deep {
+        checker.ids()?;
+        for kept in &roots.kept {
+            checker.shape(kept)?;
+        }
+    }
+    if !checker.damages.is_empty() {
+        for kept in &roots.kept {
+            checker.hurt(kept)?;
+        }
+    }
+    let unneeded = checker.unneeded()?;
+    let mut damages = checker.damages;
+    damages.sort_by(|a, b| (&a.object, a.at).cmp(&(&b.object, b.at)));
+    Ok(Report { damages, roots: roots.kept.len(), packs: checker.packs.count(), bytes, unneeded })
+}
+
+/// The state of one check.
+struct Checker<'a> {
+    storage: Arc<dyn Storage>,
+    monitor: &'a dyn Monitor,
+    config: Option<Config>,
+    damages: Vec<Damage>,
+    /// What keeps all of an archive from being opened.
+    shut: Option<usize>,
+    /// By what was looked at, the damage of it, if it has any.
+    segments: HashMap<Id, Option<usize>>,
+    trees: HashMap<Id, Option<usize>>,
+    pages: HashMap<Place, Option<usize>>,
+    packs: Packs,
+    /// Pages of extents all of whose runs an index is known to have.
+    resolved: HashSet<(Place, u64)>,
+    /// By the key of a root, the damage that its index lacks what its tree needs.
+    missing: HashMap<String, usize>,
+    /// Keys of what the roots need, with the ids that they tell; as far as it is known.
+    needed: BTreeMap<String, Option<Id>>,
+    /// Whether that is all.
+    knows_all: bool,
+}
+
+impl<'a> Checker<'a> {
+    fn new(source: &Source, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            storage: Arc::clone(&source.storage),
+            monitor,
+            config: None,
+            damages: Vec::new(),
+            shut: None,
+            segments: HashMap::new(),
+            trees: HashMap::new(),
+            pages: HashMap::new(),
+            packs: Packs::default(),
+            resolved: HashSet::new(),
+            missing: HashMap::new(),
+            needed: BTreeMap::new(),
+            knows_all: true,
+        }
+    }
+
+    fn add(&mut self, damage: Damage) -> usize {
+        self.damages.push(damage);
+        self.damages.len() - 1
+    }
+
+    fn go_on(&self) -> Result<(), Error> {
+        if self.monitor.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Checks the archive as a whole: what holds it together, its settings and roots.
+    fn roots(&mut self, source: &Source) -> Result<Roots, Error> {
+        let roots = Roots::read(&*self.storage)?;
+        for problem in &source.problems {
+            let place = problem.place.to_string();
+            let damage = Damage::new(What::Image, "", &place, problem.why.clone());
+            self.shut = Some(self.add(Damage { at: problem.at, ..damage }));
+            self.knows_all = false;
+        }
+        match read_config(&*self.storage) {
+            Ok(config) => self.config = Some(config),
+            Err(error) => {
+                damage::may_go_on(&error)?;
+                let absent = matches!(error.cause, Cause::NotArchive);
+                if absent && source.problems.is_empty() && roots.count == 0 {
+                    return Err(error.into());
+                }
+                let why = if absent { "lost".to_owned() } else { damage::why(&error) };
+                let damage = Damage::new(What::Settings, CONFIG, "", why);
+                self.shut = Some(self.add(damage));
+            }
+        }
+        self.needed.insert(CONFIG.to_owned(), None);
+        self.broken(&roots)?;
+        if roots.count == 0 {
+            let damage = Damage::new(What::Root, "roots/", "", "there is no root".to_owned());
+            self.knows_all = false;
+            let at = self.add(damage);
+            self.all_hurt(at, &[super::kept::HEAD.to_owned()]);
+        }
+        for (name, _) in &roots.snapshots {
+            self.needed.insert(format!("{}{name}", crate::store::SNAPSHOTS), None);
+        }
+        Ok(roots)
+    }
+
+    /// Tells roots and snapshots that do not check out.
+    fn broken(&mut self, roots: &Roots) -> Result<(), Error> {
+        let head = roots.kept.first().map(|head| head.root.number);
+        for broken in &roots.broken {
+            damage::may_go_on(&broken.error)?;
+            let mut why = damage::why(&broken.error);
+            if let Some(number) = head.filter(|_| broken.newer) {
+                why = format!("{why}; root {number} is shown instead");
+            }
+            let is_root = broken.key.starts_with(crate::store::ROOTS);
+            let what = if is_root { What::Root } else { What::Snapshot };
+            self.knows_all &= broken.names.is_empty() && !broken.newer;
+            let at = self.add(Damage::new(what, &broken.key, "", why));
+            self.all_hurt(at, &broken.names);
+        }
+        Ok(())
+    }
+
+    /// Checks what a root needs, but file data.
+    fn kept(&mut self, kept: &Kept) -> Result<(), Error> {
+        self.go_on()?;
+        let opened = Opened::of(&self.storage, &kept.root);
+        self.needed.insert(kept.key.clone(), None);
+        for segment in &kept.root.segments {
+            self.needed.insert(index_key(&segment.id), Some(segment.id));
+        }
+        for (object, error) in &opened.lost {
+            damage::may_go_on(error)?;
+            self.knows_all = false;
+            if !self.segments.contains_key(&object.id) {
+                let key = index_key(&object.id);
+                let damage = Damage::new(What::Segment, &key, "", damage::why(error));
+                let at = self.add(damage);
+                self.segments.insert(object.id, Some(at));
+            }
+        }
+        let lost = opened.lost.iter().map(|(object, _)| object.id);
+        let lost: HashSet<Id> = lost.collect();
+        let there = kept.root.segments.iter().filter(|object| !lost.contains(&object.id));
+        for (object, segment) in there.zip(opened.index.segments()) {
+            if self.segments.insert(object.id, None).is_none() {
+                self.segment(segment)?;
+            }
+        }
+        self.needed.insert(tree::key(&kept.root.tree.id), Some(kept.root.tree.id));
+        match &opened.tree {
+            Ok(tree) => self.tree(kept, tree, opened.lost.is_empty().then_some(&opened.index)),
+            Err(error) => {
+                damage::may_go_on(&error.clone().into())?;
+                self.knows_all = false;
+                let id = kept.root.tree.id;
+                if !self.trees.contains_key(&id) {
+                    let damage = Damage::of(What::Tree, &tree::key(&id), error);
+                    let at = self.add(damage);
+                    self.trees.insert(id, Some(at));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts what no root needs.
+    fn unneeded(&self) -> Result<Option<(u64, u64)>, Error> {
+        if !self.knows_all {
+            return Ok(None);
+        }
+        let (mut count, mut bytes) = (0, 0);
+        for folder in ["roots/", "packs/", "index/", "trees/"] {
+            for key in self.storage.list(folder)? {
+                if !self.needed.contains_key(&key) {
+                    count += 1;
+                    // What is gone meanwhile has no bytes any more.
+                    bytes += self.storage.size(&key).unwrap_or(0);
+                }
+            }
+        }
+        Ok(Some((count, bytes)))
+    }
+}

@@ -1,0 +1,167 @@
+//! Checks trees: every page, once however many trees share it, and that the index has what pages
+//! of extents refer to.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::damage::reason;
+use super::{Checker, Damage, What};
+use crate::format::{Extent, PageKind, Section};
+use crate::index::{Index, Origin, Run};
+use crate::maintain::Error;
+use crate::maintain::kept::{Kept, has_top};
+use crate::storage::StorageError;
+use crate::tree::{self, Tree};
+
+/// All kinds of pages; those that others need to be read come first.
+const KINDS: [(PageKind, Section); 4] = [
+    (PageKind::Dictionaries, Section::Dictionary),
+    (PageKind::Inodes, Section::Inodes),
+    (PageKind::Entries, Section::Entries),
+    (PageKind::Extents, Section::Extents),
+];
+
+impl Checker<'_> {
+    /// Checks the pages of a tree; with `index`, that it has all that they refer to.
+    pub(super) fn tree(
+        &mut self,
+        kept: &Kept,
+        tree: &Tree,
+        index: Option<&Index>,
+    ) -> Result<(), Error> {
+        let id = kept.root.tree.id;
+        self.trees.entry(id).or_insert(None);
+        for other in &tree.footer().others {
+            // All of it is needed only where all its pages are.
+            self.needed.entry(tree::key(&other.id)).or_insert(None);
+        }
+        for (kind, section) in KINDS {
+            for at in 0..tree.footer().table(kind).len() {
+                self.go_on()?;
+                self.page(tree, kind, section, at)?;
+            }
+        }
+        if let Ok(false) = has_top(tree) {
+            let why = "its root is no folder".to_owned();
+            let at = self.add(Damage::new(What::Tree, &tree::key(&id), "", why));
+            self.trees.insert(id, Some(at));
+        }
+        match index {
+            Some(index) => self.runs(kept, tree, index),
+            None => Ok(()),
+        }
+    }
+
+    fn page(
+        &mut self,
+        tree: &Tree,
+        kind: PageKind,
+        section: Section,
+        at: usize,
+    ) -> Result<(), Error> {
+        let Some(page) = tree.footer().table(kind).get(at) else { return Ok(()) };
+        let place = tree.place(page);
+        if self.pages.contains_key(&place) {
+            return Ok(());
+        }
+        let error = tree.check_page(kind, at).err();
+        // A page is not damaged if all it lacks is its dictionary.
+        let dictionary = (page.dictionary as usize).checked_sub(1);
+        let dictionary = dictionary.and_then(|slot| tree.footer().dictionaries.get(slot));
+        let dictionary = dictionary.and_then(|page| *self.pages.get(&tree.place(page))?);
+        let damage = match (error, dictionary) {
+            (None, _) => None,
+            (Some(_), Some(dictionary)) => Some(dictionary),
+            (Some(error), None) => Some(self.bad_page(place, section, &error)?),
+        };
+        self.pages.insert(place, damage);
+        Ok(())
+    }
+
+    fn bad_page(
+        &mut self,
+        place: tree::Place,
+        section: Section,
+        error: &StorageError,
+    ) -> Result<usize, Error> {
+        super::damage::may_go_on(&error.clone().into())?;
+        let key = tree::key(&place.0);
+        // One damage, however many pages a lost tree had.
+        if error.is_not_found()
+            && let Some(at) = self.trees.get(&place.0).copied().flatten()
+        {
+            return Ok(at);
+        }
+        let where_ = match error.is_not_found() {
+            true => String::new(),
+            false => format!("{section} at byte {}", place.1),
+        };
+        let damage = Damage::new(What::Page, &key, &where_, reason(&error.kind));
+        let at = self.add(Damage { at: place.1, ..damage });
+        if error.is_not_found() {
+            self.trees.insert(place.0, Some(at));
+        }
+        Ok(at)
+    }
+
+    /// Checks that the index has every run of the tree.
+    fn runs(&mut self, kept: &Kept, tree: &Tree, index: &Index) -> Result<(), Error> {
+        let origins: Vec<Origin> =
+            tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
+        let segments = kept.root.segments.iter().flat_map(|segment| segment.id);
+        let index_mark = xxh3_64(&segments.collect::<Vec<u8>>());
+        let mut missing = 0u64;
+        for (at, page) in tree.footer().extents.iter().enumerate() {
+            self.go_on()?;
+            let place = tree.place(page);
+            // Sizes of files are those of pages of inodes, and numbers of slots those of the tree.
+            let mark = self.mark(tree, at) ^ index_mark;
+            if self.pages.get(&place).copied().flatten().is_some()
+                || self.resolved.contains(&(place, mark))
+            {
+                continue;
+            }
+            let Ok(rows) = tree.extents_of(at) else { continue };
+            let lacks = |extent: &&Extent| lacks(tree, index, &origins, extent);
+            let lacking = rows.extents.iter().filter(lacks).count();
+            missing += lacking as u64;
+            if lacking == 0 {
+                self.resolved.insert((place, mark));
+            }
+        }
+        if missing > 0 {
+            let why = format!("does not have {missing} runs of blocks that its tree needs");
+            let at = self.add(Damage::new(What::Index, &kept.key, "index", why));
+            self.missing.insert(kept.key.clone(), at);
+        }
+        Ok(())
+    }
+
+    /// Tells apart what, besides the page of extents and the index, its runs hang on.
+    fn mark(&self, tree: &Tree, at: usize) -> u64 {
+        let footer = tree.footer();
+        let first = footer.extents[at].key;
+        let last = footer.extents.get(at + 1).map_or(u64::MAX, |next| next.key);
+        let from = tree.inode_page(first).unwrap_or(0);
+        let to = footer.inodes.partition_point(|page| page.key <= last);
+        let mut bytes: Vec<u8> = footer.origins.iter().flatten().copied().collect();
+        for page in footer.inodes.get(from..to).unwrap_or_default() {
+            let (id, offset) = tree.place(page);
+            bytes.extend(id);
+            bytes.extend(offset.to_le_bytes());
+        }
+        xxh3_64(&bytes)
+    }
+}
+
+/// Whether an index lacks what an extent refers to.
+fn lacks(tree: &Tree, index: &Index, origins: &[Origin], extent: &Extent) -> bool {
+    let Some(slot) = (extent.origin as usize).checked_sub(1) else { return false };
+    // Where the page of the inode is damaged, nobody gets as far as to the extent.
+    let Ok(Some(size)) = tree.inode(extent.inode, |_, inode| inode.size) else { return false };
+    let Some(extent) = extent.within(size).filter(|extent| extent.offset < size) else {
+        return false;
+    };
+    let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
+    let Some(origin) = origins.get(slot) else { return true };
+    index.pieces::<crate::index::Missing>(origin, run, 0, 0, |_| Ok(())).is_err()
+}
