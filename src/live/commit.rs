@@ -91,7 +91,11 @@ impl LiveFs {
     /// If it cannot be written. Then the changes stay where they are, and the next commit takes
     /// them along.
     pub fn commit(&self) -> Result<Option<u64>, CommitError> {
-        self.commit_all(&mut self.committer.lock())
+        let mut committer = self.committer.lock();
+        self.signals.packing(true);
+        let committed = self.commit_all(&mut committer);
+        self.signals.packing(false);
+        committed
     }
 
     /// As [`LiveFs::commit`], for who goes on with that root before the next commit.

@@ -19,10 +19,18 @@ impl LiveFs {
     /// If what was written before cannot be committed, or what is needed cannot be read.
     pub fn collect(&self) -> Result<Collected, CommitError> {
         let mut committer = self.committer.lock();
-        self.commit_all(&mut committer)?;
+        // Who waits for room waits for this, too.
+        self.signals.packing(true);
+        let collected = self.collect_all(&mut committer);
+        self.signals.packing(false);
+        collected
+    }
+
+    fn collect_all(&self, committer: &mut Committer) -> Result<Collected, CommitError> {
+        self.commit_all(committer)?;
         let mut failed = None;
         let swap = &mut || {
-            self.rebase(&mut committer).map_err(|error| {
+            self.rebase(committer).map_err(|error| {
                 let text = error.to_string();
                 failed = Some(error);
                 crate::maintain::Error::Refused(text)

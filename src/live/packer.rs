@@ -49,6 +49,8 @@ pub struct Signals {
     allowance: AtomicU64,
     /// Whether changes take more memory than they may.
     crowded: AtomicBool,
+    /// Whether a commit is under way.
+    packing: AtomicBool,
     /// Syncs that were asked for.
     asked: AtomicU64,
     /// The last of them that is done; held while one is under way.
@@ -84,6 +86,11 @@ impl Signals {
         } else if fresh {
             self.wake.notify_all();
         }
+    }
+
+    /// A commit has begun, or has ended.
+    pub fn packing(&self, now: bool) {
+        self.packing.store(now, Ordering::Relaxed);
     }
 
     /// A commit has ended well.
@@ -349,7 +356,10 @@ impl LiveFs {
                 return Ok(());
             }
             let idle = used == 0 && nodes == 0;
-            if failed || (full && idle) || Instant::now() > deadline {
+            // What is being packed makes room, however long it takes.
+            let packing = crowded || self.signals.packing.load(Ordering::Relaxed);
+            let late = Instant::now() > deadline && !packing;
+            if failed || (full && idle) || late {
                 return Err(FsError::NoSpace);
             }
             let mut flags = self.signals.flags.lock();
