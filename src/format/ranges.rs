@@ -112,7 +112,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_round_trip(steps in prop::collection::vec((0u32..2, 0u32..9, 1u32..99, 0u32..999), 0..60)) {
+        fn ranges_round_trip(
+            steps in prop::collection::vec((0u32..2, 0u32..9, 1u32..99, 0u32..999), 0..60)
+        ) {
             let (mut home, mut next) = (0, 0);
             let ranges: Vec<Range> = steps.iter().map(|(leap, gap, count, local)| {
                 home += leap;

@@ -15,7 +15,7 @@ const BATCH_ITEMS: usize = 4096;
 pub enum Item {
     /// Its next bytes of data are a block of that length and name.
     Block(u32, Id),
-    /// Its next bytes are a block of that length and name that came before: they are not told again.
+    /// Its next bytes are a block of that length and name that came before, and are not told.
     Again(u32, Id),
     /// Its next bytes are a hole of that length.
     Hole(u64),

@@ -1,16 +1,17 @@
-//! Drops what nothing needs any more: roots that nobody kept, and the trees, segments and packs that
-//! only they name; and packs of which no block is referred to, after an index without them was
+//! Drops what nothing needs any more: roots that nobody kept, and the trees, segments and packs
+//! that only they name; and packs of which no block is referred to, after an index without them was
 //! published.
 //!
 //! Needed is what the newest root names, what the roots of snapshots name, and what a root names
 //! that somebody reads: readers hold a [lease](crate::storage::Lease) of theirs. Whoever collects
 //! holds the [lock](crate::storage::Lock) of the store, so nobody is about to publish a root.
 //!
-//! Order of writes: packs that link what is left of chains; segments; a root with them for each snapshot; a root with them that follows the
-//! newest one, and names those among its parents; then snapshots are pointed to theirs. A crash
-//! before that root leaves objects that nothing names; one after it leaves snapshots that still
-//! have their old roots, with all that these name. Order of removals: roots, each held alone so
-//! that nobody can begin to read it; these are synced; then what no root that is left names.
+//! Order of writes: packs that link what is left of chains; segments; a root with them for each
+//! snapshot; a root with them that follows the newest one, and names those among its parents; then
+//! snapshots are pointed to theirs. A crash before that root leaves objects that nothing names; one
+//! after it leaves snapshots that still have their old roots, with all that these name. Order of
+//! removals: roots, each held alone so that nobody can begin to read it; these are synced; then
+//! what no root that is left names.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -107,7 +107,7 @@ impl Sequence {
     }
 
     /// What is packed by itself, one after another: files, whether they are mostly versions of one
-    /// another, and whether blocks may be put in another order to lie with those that they are like.
+    /// another, and whether blocks may be put in another order, next to those they are like.
     pub fn parts(&self) -> impl Iterator<Item = (&[Vec<Coming>], bool, bool)> {
         let parts = [(&self.traced[..], false, false), (&self.files[..], self.versions, true)];
         parts.into_iter().filter(|(files, ..)| !files.is_empty())
@@ -132,8 +132,8 @@ struct Picker<'a> {
 }
 
 impl Picker<'_> {
-    /// The blocks of a file, by its inode, that are moved, between two offsets; none if they all came
-    /// before.
+    /// The blocks of a file, by its inode, that are moved, between two offsets; none if they all
+    /// came before.
     fn pick(&mut self, tree: &Tree, inode: u64, from: u64, to: u64) -> Result<Vec<Coming>, Error> {
         let (mut blocks, mut any) = (Vec::new(), false);
         let size = tree.inode(inode, |_, inode| (inode.kind(), inode.size))?;
