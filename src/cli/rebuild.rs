@@ -25,12 +25,14 @@ const TRACE: &str = "trace:";
 
 /// Write packs anew: without dead blocks, in a better order, smaller
 #[derive(Debug, Args)]
-#[command(after_help = "Without options, packs of which much is dead and packs that are small are \
+#[command(
+    after_help = "Without options, packs of which much is dead and packs that are small are \
     written anew; all of them, if that is most of what there is. --all, --order, --level and what \
     else says how packs are made concern all of them. Snapshots and files stay what they are; so \
     does what a mount shows. Old packs go at the end, as with packfs gc: until then there must be \
     room for the new ones, too. What is interrupted has changed nothing; run it again. To go step \
-    by step, use --max-bytes.")]
+    by step, use --max-bytes."
+)]
 pub(super) struct RebuildArgs {
     /// The store
     store: PathBuf,
