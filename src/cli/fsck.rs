@@ -8,14 +8,20 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::complain;
+use super::gc::alone;
 use super::output::{print, put_bytes};
 use super::progress::{Progress, catch_interrupts};
-use super::{Failure, Outcome, archive, size};
+use super::{Failure, Outcome, archive, size, time};
+use crate::live::has_changes;
 use crate::maintain::Source;
 use crate::maintain::check::{Damage, Depth, Harm, Hurt, Report, What, check};
+use crate::maintain::repair::{Options, repair};
 use crate::monitor::show;
+use crate::storage::{ErrorKind, Lock};
+use crate::store::CONFIG;
 
 /// Exit codes, those of fsck(8).
+const REPAIRED: u8 = 1;
 const UNCORRECTED: u8 = 4;
 const OPERATIONAL: u8 = 8;
 /// Exit code of bad usage.
@@ -31,7 +37,7 @@ const CANCELLED: u8 = 32;
     data is read and verified, and the checksums of the data; --quick leaves out the data, --deep \
     also verifies ids of objects and hashes of blocks, and counts what the tree says.\n\n\
     With --json, each damage is an object of one line with `what` (image, settings, root, snapshot, \
-    segment, index, tree, page, pack, pack table, frame, block, object, shape), `object`, `place`, \
+    segment, index, tree, page, pack, pack table, frame, block, lost, object, shape), `object`, `place`, \
     `at`, `why` and `hurts`: a list of objects with `roots`, `path` and `bytes` ([from, to]), `names` \
     ([from, to], of a folder that cannot be listed), `all` or `wrong` (both true). The last line has \
     `damages`, `paths`, `roots`, `packs`, `bytes`, and `unneeded` and `unneeded_bytes` (null if they \
@@ -47,6 +53,15 @@ pub(super) struct FsckArgs {
     /// Check ids, hashes of blocks and sums, too
     #[arg(long)]
     deep: bool,
+    /// Make good what can be
+    #[arg(long)]
+    repair: bool,
+    /// Another copy to take what is lost from: a folder of the files, a store, or an image
+    #[arg(long, value_name = "PATH", requires = "repair")]
+    from: Vec<PathBuf>,
+    /// Tell what --repair would do, and do nothing
+    #[arg(long, requires = "repair")]
+    dry_run: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -87,12 +102,74 @@ fn fsck(args: &FsckArgs) -> Outcome {
     archive::local(&args.archive)?;
     catch_interrupts();
     let progress = Progress::new(args.quiet || args.json);
+    if args.repair {
+        return mend(args, &progress);
+    }
     let checked =
         Source::open(&args.archive).and_then(|source| check(&source, args.depth(), &progress));
     progress.finish();
     let report = checked?;
     tell(args, &report)?;
     Ok(ExitCode::from(if report.damages.is_empty() { 0 } else { UNCORRECTED }))
+}
+
+fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
+    let store = args.archive.is_dir() && !args.dry_run;
+    if store && !looks_like_a_store(&args.archive) {
+        return Err(ErrorKind::NotArchive.of(&args.archive.display().to_string()).into());
+    }
+    let _lock = store.then(|| Lock::take(&args.archive)).transpose()?;
+    // Where there are no settings any more, nobody collects either.
+    let there = store && args.archive.join(CONFIG).is_file();
+    let _alone = there.then(|| alone(&*archive::storage(&args.archive)?)).transpose()?;
+    if store && has_changes(&args.archive)? {
+        let store = args.archive.display();
+        return Err(Failure::Failed(format!(
+            "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
+             unmount it, then repair it"
+        )));
+    }
+    let (from, depth, dry_run) = (args.from.as_slice(), args.depth(), args.dry_run);
+    let options = Options { from, depth, dry_run, now: time::now() };
+    let repaired = repair(&args.archive, &options, progress);
+    progress.finish();
+    let repaired = repaired?;
+    let archive = args.archive.to_string_lossy().into_owned();
+    let moved =
+        repaired.moved.iter().map(|to| format!("the damaged image is {} now", to.display()));
+    let lines: Vec<String> = repaired.actions.iter().cloned().chain(moved).collect();
+    print(|output| {
+        for line in &lines {
+            match (args.json, args.quiet) {
+                (true, _) => writeln!(output, "{}", json!({"repair": line, "dry_run": dry_run}))?,
+                (false, true) => {}
+                (false, false) => {
+                    writeln!(output, "{}: {}", show(archive.as_bytes()), show(line.as_bytes()))?
+                }
+            }
+        }
+        for line in &repaired.lost {
+            match args.json {
+                true => writeln!(output, "{}", json!({"lost": line}))?,
+                false => {
+                    writeln!(output, "{}: {}", show(archive.as_bytes()), show(line.as_bytes()))?
+                }
+            }
+        }
+        Ok(())
+    })?;
+    tell(args, &repaired.report)?;
+    let clean = repaired.report.damages.is_empty() && repaired.lost.is_empty();
+    Ok(ExitCode::from(match (repaired.damages, clean) {
+        (0, _) => 0,
+        (_, true) if !dry_run => REPAIRED,
+        _ => UNCORRECTED,
+    }))
+}
+
+/// Whether there is anything of a store in a folder: a lock is made in no other.
+fn looks_like_a_store(folder: &std::path::Path) -> bool {
+    [CONFIG, "packs", "trees", "roots"].iter().any(|name| folder.join(name).exists())
 }
 
 /// Prints what a check came to.
@@ -178,6 +255,7 @@ fn name(what: What) -> &'static str {
         What::PackTable => "pack table",
         What::Frame => "frame",
         What::Block => "block",
+        What::Lost => "lost",
         What::Object => "object",
         What::Shape => "shape",
     }

@@ -4,6 +4,7 @@ mod add;
 mod archive;
 mod background;
 mod cat;
+mod copy;
 mod create;
 mod diff;
 mod extract;
@@ -65,6 +66,7 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
+    Copy(copy::CopyArgs),
     Try(trial::TryArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -122,6 +124,7 @@ fn run(command: &Command) -> Outcome {
         Command::Rebuild(args) => rebuild::run(args),
         Command::Gc(args) => gc::run(args),
         Command::Fsck(args) => fsck::run(args),
+        Command::Copy(args) => copy::run(args),
         Command::Try(args) => trial::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),

@@ -53,6 +53,9 @@ pub const ID_LEN: usize = 32;
 /// The name of an immutable object: the BLAKE3 hash of all its bytes.
 pub type Id = [u8; ID_LEN];
 
+/// The pack of blocks that are lost: there is none of that id.
+pub const NO_PACK: Id = [0; ID_LEN];
+
 /// Longest block, in bytes. Its length minus one fits 16 bits in the index.
 pub const MAX_BLOCK: usize = 64 * 1024;
 /// Longest inflated frame, in bytes.

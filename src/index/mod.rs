@@ -1,5 +1,7 @@
 //! The segments of a root together: (origin, block number) → pieces of frames.
 
+mod places;
+
 use std::collections::HashMap;
 
 use crate::format::{FrameRecord, Id, Segment};

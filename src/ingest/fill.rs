@@ -194,6 +194,7 @@ impl<'a, F: FnMut(RawFrame) -> Result<(), CreateError>> Filler<'a, F> {
         }
         self.frame.bytes.extend_from_slice(data);
         self.frame.blocks.push((block_length(data), name));
+        self.known.packed(&name, self.packed);
         self.packed += 1;
         Ok(())
     }

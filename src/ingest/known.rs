@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use crate::format::{FrameRecord, Id, PackFooter, Segment};
+use crate::format::{FrameRecord, Id, NO_PACK, PackFooter, Segment};
 use crate::monitor::Monitor;
 use crate::pack;
 use crate::storage::Bytes;
@@ -26,6 +26,10 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Known {
     places: HashMap<Name, Place>,
+    /// Numbers of blocks that were lost, and are to be found again where they come again.
+    lost: HashMap<Name, Vec<(Id, u32)>>,
+    /// Of those that came again: origin, number, and the place among the blocks that were packed.
+    healed: Vec<(Id, u32, u32)>,
     /// The place of the next new block.
     next: Place,
 }
@@ -40,13 +44,15 @@ impl Known {
     /// No blocks yet; new ones get this `origin`.
     #[must_use]
     pub fn new(origin: u32) -> Self {
-        Self { places: HashMap::new(), next: Place { origin, number: 0 } }
+        let (places, lost, healed) = Default::default();
+        Self { places, lost, healed, next: Place { origin, number: 0 } }
     }
 
     /// All blocks of a store, and the origins that they and new ones refer to: those of its tree,
     /// then others that its index knows. That of new blocks comes after them.
     ///
-    /// Blocks of a pack whose footer cannot be read are not known: what they hold is stored anew.
+    /// Blocks of a pack whose footer cannot be read are not known, nor are those that a repair gave
+    /// up: what they hold is stored anew.
     /// Where the monitor says stop, the rest is not looked at.
     #[must_use]
     pub fn of(store: &Store, monitor: &dyn Monitor) -> (Self, Vec<Id>) {
@@ -63,9 +69,10 @@ impl Known {
             });
         }
         let mut known = Self::new(one_more(origins.len()));
+        let lost = lost_numbers(segments);
         // A newer segment says where a block is now; its number is the same in all.
         for segment in segments {
-            known.learn(&names(store, segment, monitor), segment, &slots);
+            known.learn(&names(store, segment, monitor), segment, &slots, &lost);
         }
         (known, origins)
     }
@@ -75,15 +82,21 @@ impl Known {
         names: &[Option<Name>],
         segment: &Segment<Bytes>,
         slots: &HashMap<Id, u32>,
+        lost: &HashSet<(Id, u32)>,
     ) {
         // Ranges may overlap, but need not: no more of them than there are blocks.
         let mut room = segment.block_count();
         for range in segment.ranges() {
-            let Some(origin) = slots.get(&segment.homes()[range.home as usize]) else { continue };
+            let home = segment.homes()[range.home as usize];
+            let Some(origin) = slots.get(&home) else { continue };
             let blocks = names.iter().skip(range.local as usize).take(range.count as usize);
             for (name, number) in blocks.take(room).zip(range.first..) {
                 room -= 1;
                 if let Some(name) = name {
+                    if lost.contains(&(home, number)) {
+                        self.lost.entry(*name).or_default().push((home, number));
+                        continue;
+                    }
                     let place = Place { origin: *origin, number };
                     self.places.entry(*name).or_insert(place);
                 }
@@ -110,6 +123,24 @@ impl Known {
         }
     }
 
+    /// A block was packed, at that place among all that were: it may be one that was lost.
+    pub fn packed(&mut self, name: &Id, local: u32) {
+        if self.lost.is_empty() {
+            return;
+        }
+        let lost = name.first_chunk().and_then(|name| self.lost.get(name));
+        let numbers = lost.into_iter().flatten().map(|(home, number)| (*home, *number, local));
+        self.healed.extend(numbers);
+    }
+
+    /// The blocks that were lost and came again: origin, number, and place among those packed.
+    pub fn healed(&mut self) -> Vec<(Id, u32, u32)> {
+        let mut healed = std::mem::take(&mut self.healed);
+        healed.sort_unstable();
+        healed.dedup_by_key(|(home, number, _)| (*home, *number));
+        healed
+    }
+
     /// What came in is a part of the tree now; what comes in next gets this `origin`.
     pub fn go_on(&mut self, origin: u32) {
         self.next = Place { origin, number: 0 };
@@ -120,6 +151,29 @@ impl Known {
     pub fn came_in(&self, place: Place) -> bool {
         place.origin == self.next.origin
     }
+}
+
+/// The numbers whose newest place is none: a repair gave their blocks up.
+fn lost_numbers(segments: &[Segment<Bytes>]) -> HashSet<(Id, u32)> {
+    let mut lost = HashSet::new();
+    for segment in segments {
+        let none = segment.packs().iter().any(|(id, _)| *id == NO_PACK);
+        if !none && lost.is_empty() {
+            continue;
+        }
+        for range in segment.ranges() {
+            let home = segment.homes()[range.home as usize];
+            for (number, local) in (range.first..).zip(range.local..).take(range.count as usize) {
+                let at = segment.locate(local).and_then(|(frame, _)| segment.frame(frame));
+                let pack = at.and_then(|(_, slot)| segment.packs().get(slot as usize));
+                match pack.is_some_and(|(id, _)| *id == NO_PACK) {
+                    true => _ = lost.insert((home, number)),
+                    false => _ = lost.remove(&(home, number)),
+                }
+            }
+        }
+    }
+    lost
 }
 
 fn one_more(at: usize) -> u32 {
@@ -149,6 +203,9 @@ fn names(store: &Store, segment: &Segment<Bytes>, monitor: &dyn Monitor) -> Vec<
 }
 
 fn footer(store: &Store, id: &Id, length: u64) -> Option<PackFooter> {
+    if *id == NO_PACK {
+        return None;
+    }
     let warn = |error| log::warn!("{error}; what it holds is stored anew where it comes again");
     let footer = pack::footer(store.storage(), id, length).map_err(warn).ok()?;
     (footer.hash == store.config().hash).then_some(footer)

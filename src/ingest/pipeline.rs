@@ -161,7 +161,10 @@ fn run_all<J: Send>(
             stop.fetch_or(filled.is_err(), Ordering::Relaxed);
             drop((frames.0, order.0));
             match (written.join().map_err(|_| CreateError::Thread)?, filled) {
-                (Ok((index, origin)), Ok((outcomes, savings, known))) => {
+                (Ok((mut index, origin)), Ok((outcomes, savings, mut known))) => {
+                    for (home, number, local) in known.healed() {
+                        index.add_range(home, number, 1, local);
+                    }
                     Ok(Packed { outcomes, savings, index, origin, known })
                 }
                 // That a thread is gone only says that another one failed.

@@ -1,9 +1,10 @@
 //! The roots that are kept: the newest, and those of snapshots.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::format::{Id, Kind, ObjectRef, Root, Segment, Snapshot};
-use crate::index::Index;
+use crate::format::{Id, Kind, NO_PACK, ObjectRef, Root, Segment, Snapshot};
+use crate::index::{FrameId, Index};
 use crate::storage::{Bytes, Storage, StorageError};
 use crate::store::snapshots;
 use crate::store::{
@@ -155,6 +156,24 @@ impl Opened {
 /// If its page cannot be read.
 pub fn has_top(tree: &Tree) -> Result<bool, StorageError> {
     Ok(tree.inode(tree::ROOT, |_, inode| inode.kind())?.flatten() == Some(Kind::Folder))
+}
+
+/// The packs that a reader takes blocks from.
+pub fn live_packs(index: &Index) -> BTreeSet<Id> {
+    let dead = index.dead();
+    let mut live = BTreeSet::new();
+    for (segment, listed) in (0..).zip(index.segments()) {
+        for (frame, at) in (0..).zip(0..listed.frame_count()) {
+            let slot = listed.frame(at).map_or(u32::MAX, |(_, slot)| slot);
+            if let Some((id, _)) = listed.packs().get(slot as usize)
+                && *id != NO_PACK
+                && !dead.contains(&FrameId { segment, frame })
+            {
+                live.insert(*id);
+            }
+        }
+    }
+    live
 }
 
 /// The packs that an index names, each with its length.

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod collect;
+pub mod copy;
 mod error;
 mod kept;
 mod links;
@@ -11,6 +12,7 @@ mod marks;
 mod numbers;
 mod parallel;
 pub mod rebuild;
+pub mod repair;
 mod scan;
 pub mod users;
 mod walk;

@@ -46,8 +46,8 @@ pub struct Source {
     pub storage: Arc<dyn Storage>,
     /// What keeps it from being opened, if anything does.
     pub problems: Vec<Broken>,
-    /// Whether it is an image whose objects were looked for.
-    pub scanned: bool,
+    /// Whether it was an archive for sure, whatever is left of it.
+    pub salvaged: bool,
 }
 
 impl Source {
@@ -56,7 +56,7 @@ impl Source {
     /// # Errors
     /// If there is nothing, it may not be read, or nothing there is of an archive.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let whole = |storage| Self { storage, problems: Vec::new(), scanned: false };
+        let whole = |storage| Self { storage, problems: Vec::new(), salvaged: false };
         if path.is_dir() {
             return Ok(whole(Arc::new(LocalStorage::new(path))));
         }
@@ -80,8 +80,8 @@ impl Source {
         if let Some(why) = image.head().err() {
             problems.push(Broken { place: Section::ImageHead, at: 0, why });
         }
-        let (contents, scanned) = match image.contents() {
-            Ok(contents) => (contents, false),
+        let contents = match image.contents() {
+            Ok(contents) => contents,
             Err(_) => {
                 let contents = image.scan().map_err(fail)?;
                 if contents.members.is_empty() && !problems.is_empty() {
@@ -89,11 +89,11 @@ impl Source {
                 }
                 let (place, at) = (Section::Contents, image.length);
                 problems.push(Broken { place, at, why: lost(&error.kind) });
-                (contents, true)
+                contents
             }
         };
         let storage = Arc::new(ImageStorage::with(path, contents)?);
-        Ok(Self { storage, problems, scanned })
+        Ok(Self { storage, problems, salvaged: true })
     }
 }
 

@@ -59,6 +59,11 @@ pub enum Cause {
     /// The tree refers to blocks that the index does not have.
     #[error("{0}")]
     Missing(#[from] Missing),
+    /// Its blocks were lost, and not found when the archive was repaired.
+    #[error(
+        "lost, and not found when it was repaired; add the file again, or repair it --from a copy"
+    )]
+    GivenUp,
     /// The thread that loaded it failed.
     #[error("the thread that read it failed")]
     Lost,

@@ -20,8 +20,8 @@ use frame::Buffers;
 
 use crate::cache::{Cache, Counts};
 use crate::format::{
-    Codec, Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root,
-    Section, Segment, check, compatible,
+    Codec, Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, NO_PACK, ObjectRef, Problem,
+    Root, Section, Segment, check, compatible,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
 use crate::pack::{self, Inflation};
@@ -308,6 +308,9 @@ impl Store {
     fn load(&self, id: FrameId, wanted: u32) -> Result<Frame, Error> {
         let (record, pack) =
             self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
+        if pack == NO_PACK {
+            return Err(Error::new(&self.name(), Cause::GivenUp));
+        }
         let key = pack::key(&pack);
         let stored = self.storage.get_range(&key, record.offset, record.stored as usize)?;
         if xxh3_64(&stored) != record.checksum {

@@ -1,11 +1,12 @@
 //! Reads what damage leaves of a tree: each page that cannot be read is told, and what the others
 //! hold is found all the same, just as far as a reader finds it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::reader::Page;
 use super::{Found, Tree};
-use crate::format::{Extent, ExtentPage, Id, PageKind, PageRef};
+use crate::format::{Extent, ExtentPage, Id, ObjectRef, PageKind, PageRef};
 use crate::storage::StorageError;
 
 /// Where a page lies: the tree's object, and the offset in it.
@@ -31,6 +32,16 @@ impl Tree {
         let other = (page.tree as usize).checked_sub(1);
         let object = other.and_then(|other| self.footer().others.get(other));
         (object.map_or(self.object().id, |other| other.id), page.offset)
+    }
+
+    /// The other trees that it has pages of.
+    pub fn shared(&self) -> impl Iterator<Item = &ObjectRef> {
+        let footer = self.footer();
+        let tables = [&footer.inodes, &footer.entry_pages, &footer.extents, &footer.dictionaries];
+        let used: HashSet<u32> =
+            tables.into_iter().flatten().map(|page| page.tree).filter(|tree| *tree > 0).collect();
+        let others = (1..).zip(&footer.others);
+        others.filter(move |(slot, _)| used.contains(slot)).map(|(_, other)| other)
     }
 
     /// Where the page lies that would hold an inode.

@@ -110,6 +110,36 @@ fn a_mount_that_writes_goes_on_beside_it() {
 }
 
 #[test]
+fn what_is_left_of_a_chain_can_still_be_told_from_its_packs() {
+    let scratch = Scratch::new();
+    let top = Folder::open(scratch.path());
+    let fill = |at: &Folder, last: u64| {
+        (0..9u64).for_each(|n| at.file(format!("file-{n}"), noise(60_000, n)));
+        at.file("middle", noise(60_000, last));
+        at.file("zzz", noise(300_000, last + 1));
+    };
+    top.folder("one", |at| fill(at, 40));
+    top.folder("two", |at| fill(at, 50));
+    let store = scratch.join("store");
+    packfs!("create", scratch.join("one"), store, "--pack-size", "64K").run().ok();
+    packfs!("add", store, scratch.join("two/."), "--pack-size", "64K").run().ok();
+    let packs = || object_keys(&store).into_iter().filter(|key| key.starts_with("packs/")).count();
+    let before = packs();
+    packfs!("gc", store).run().ok();
+    assert!(packs() < before - 3, "{before} packs, then {}", packs());
+    for key in object_keys(&store).iter().filter(|key| key.starts_with("index/")) {
+        fs::remove_file(store.join(key)).unwrap();
+    }
+    let repaired = packfs!("fsck", store, "--repair").run();
+    assert_eq!(repaired.status.code(), Some(1), "{repaired}");
+    packfs!("fsck", store, "--deep").run().ok();
+    packfs!("gc", store).run().ok();
+    let now = scratch.join("now");
+    packfs!("extract", store, now).run().ok();
+    assert_same(&scratch.join("two"), &now, &exact());
+}
+
+#[test]
 fn nothing_is_collected_from_what_is_damaged() {
     let (_scratch, store) = store();
     let keys = object_keys(&store);

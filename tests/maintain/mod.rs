@@ -2,7 +2,9 @@
 //! it is so; nothing that is needed goes, nothing that is not stays, blocks may move.
 
 mod check;
+mod copy;
 mod gc;
 mod history;
 mod rebuild;
+mod repair;
 mod sample;

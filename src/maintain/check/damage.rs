@@ -34,6 +34,8 @@ pub enum What {
     Frame,
     /// A block, whose hash is another.
     Block,
+    /// Blocks that a repair did not find, and gave up.
+    Lost,
     /// An object that is not the one of its id, though all that is read of it holds.
     Object,
     /// What a tree says does not add up.

@@ -21,6 +21,7 @@ use super::Error;
 use super::kept::{Kept, Opened, Roots};
 use super::scan::Source;
 use crate::format::{Config, Id};
+use crate::index::{FrameId, Index};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::Storage;
 use crate::store::{CONFIG, Cause, index_key, read_config};
@@ -51,6 +52,7 @@ pub struct Report {
     pub bytes: u64,
     /// Objects that none of these roots needs, and their bytes; `None` if that cannot be told.
     pub unneeded: Option<(u64, u64)>,
+    known: Packs,
 }
 
 impl Report {
@@ -59,6 +61,17 @@ impl Report {
     pub fn paths(&self) -> usize {
         let hurts = self.damages.iter().flat_map(|damage| &damage.hurts);
         hurts.map(|hurt| &hurt.path).collect::<HashSet<_>>().len()
+    }
+
+    /// The frames of an index that readers take blocks from, and that are damaged or in packs that
+    /// do not say what is in them.
+    ///
+    /// The latter may be whole themselves: of each is told whether nothing is known against it.
+    pub(super) fn unsound(&self, index: &Index) -> BTreeMap<FrameId, bool> {
+        let mut found = self.known.unsound(index);
+        let dead = index.dead();
+        found.retain(|id, _| !dead.contains(id));
+        found
     }
 }
 
@@ -90,8 +103,11 @@ pub fn check(source: &Source, depth: Depth, monitor: &dyn Monitor) -> Result<Rep
     }
     let unneeded = checker.unneeded()?;
     let mut damages = checker.damages;
+    // Blocks that were given up are no damage where nobody misses them.
+    damages.retain(|damage| damage.what != What::Lost || !damage.hurts.is_empty());
     damages.sort_by(|a, b| (&a.object, a.at).cmp(&(&b.object, b.at)));
-    Ok(Report { damages, roots: roots.kept.len(), packs: checker.packs.count(), bytes, unneeded })
+    let (roots, packs, known) = (roots.kept.len(), checker.packs.count(), checker.packs);
+    Ok(Report { damages, roots, packs, bytes, unneeded, known })
 }
 
 /// The state of one check.
@@ -107,6 +123,10 @@ struct Checker<'a> {
     trees: HashMap<Id, Option<usize>>,
     pages: HashMap<Place, Option<usize>>,
     packs: Packs,
+    /// Packs of which not all frames are needed any more.
+    patched: HashSet<Id>,
+    /// Segments of which only some frames were looked at, since the others had other places.
+    partly: HashSet<Id>,
     /// Pages of extents all of whose runs an index is known to have.
     resolved: HashSet<(Place, u64)>,
     /// By the key of a root, the damage that its index lacks what its tree needs.
@@ -129,6 +149,8 @@ impl<'a> Checker<'a> {
             trees: HashMap::new(),
             pages: HashMap::new(),
             packs: Packs::default(),
+            partly: HashSet::new(),
+            patched: HashSet::new(),
             resolved: HashSet::new(),
             missing: HashMap::new(),
             needed: BTreeMap::new(),
@@ -159,7 +181,7 @@ impl<'a> Checker<'a> {
             Err(error) => {
                 damage::may_go_on(&error)?;
                 let absent = matches!(error.cause, Cause::NotArchive);
-                if absent && source.problems.is_empty() && roots.count == 0 {
+                if absent && !source.salvaged && roots.count == 0 {
                     return Err(error.into());
                 }
                 let why = if absent { "lost".to_owned() } else { damage::why(&error) };
@@ -220,9 +242,21 @@ impl<'a> Checker<'a> {
         let lost = opened.lost.iter().map(|(object, _)| object.id);
         let lost: HashSet<Id> = lost.collect();
         let there = kept.root.segments.iter().filter(|object| !lost.contains(&object.id));
-        for (object, segment) in there.zip(opened.index.segments()) {
-            if self.segments.insert(object.id, None).is_none() {
-                self.segment(segment)?;
+        let dead = opened.index.dead();
+        for (at, (object, segment)) in there.zip(opened.index.segments()).enumerate() {
+            let at = u32::try_from(at).unwrap_or(u32::MAX);
+            let some_dead = dead.iter().any(|frame| frame.segment == at);
+            for frame in dead.iter().filter(|frame| frame.segment == at) {
+                self.patched.extend(opened.index.frame(*frame).map(|(_, pack)| pack));
+            }
+            // What has another place in this root may have none in another one.
+            let again = self.partly.remove(&object.id) || some_dead;
+            if self.segments.insert(object.id, None).is_none() || again {
+                let is_dead = |frame| dead.contains(&FrameId { segment: at, frame });
+                self.segment(&object.id, segment, &is_dead)?;
+            }
+            if some_dead {
+                self.partly.insert(object.id);
             }
         }
         self.needed.insert(tree::key(&kept.root.tree.id), Some(kept.root.tree.id));

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::damage::{may_go_on, reason};
 use super::{Checker, Damage, What};
-use crate::format::{ENVELOPE_LEN, FrameRecord, Id, PackFooter, Section, Segment, check};
+use crate::format::{ENVELOPE_LEN, FrameRecord, Id, NO_PACK, PackFooter, Section, Segment, check};
 use crate::index::{FrameId, Index};
 use crate::maintain::Error;
 use crate::pack;
 use crate::storage::Bytes;
+use crate::store::index_key;
 
 /// What tells a frame from others that an index says lie at the same place.
 pub(super) type FrameKey = (u64, u32, u64);
@@ -51,7 +52,24 @@ pub(super) struct Bad<'a> {
 
 impl Packs {
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        self.0.keys().filter(|id| **id != NO_PACK).count()
+    }
+
+    /// The frames of an index that are damaged, or in packs that do not say what is in them.
+    pub(super) fn unsound(&self, index: &Index) -> BTreeMap<FrameId, bool> {
+        let bad = self.bad(index);
+        let mut found: BTreeMap<FrameId, bool> = bad.keys().map(|id| (*id, false)).collect();
+        for (segment, listed) in (0..).zip(index.segments()) {
+            for (frame, at) in (0..).zip(0..listed.frame_count()) {
+                let slot = listed.frame(at).map_or(u32::MAX, |(_, slot)| slot);
+                let id = listed.packs().get(slot as usize).map(|(id, _)| id);
+                let pack = id.and_then(|id| self.0.get(id));
+                if pack.is_some_and(|pack| !pack.agrees) {
+                    found.entry(FrameId { segment, frame }).or_insert(true);
+                }
+            }
+        }
+        found
     }
 
     /// The damaged frames of an index.
@@ -75,12 +93,21 @@ impl Packs {
 }
 
 impl Checker<'_> {
-    /// Checks the packs of a segment, and takes note of its frames.
-    pub(super) fn segment(&mut self, segment: &Segment<Bytes>) -> Result<(), Error> {
+    /// Checks the packs of a segment, and takes note of its frames but those that are `dead`.
+    pub(super) fn segment(
+        &mut self,
+        segment_id: &Id,
+        segment: &Segment<Bytes>,
+        dead: &dyn Fn(u32) -> bool,
+    ) -> Result<(), Error> {
         let mut last: Option<(u32, Option<PackFooter>)> = None;
-        for at in 0..segment.frame_count() {
-            let Some((record, slot)) = segment.frame(at) else { continue };
+        for (frame, at) in (0u32..).zip(0..segment.frame_count()) {
+            let Some((record, slot)) = segment.frame(at).filter(|_| !dead(frame)) else { continue };
             let Some((id, length)) = segment.packs().get(slot as usize).copied() else { continue };
+            if id == NO_PACK {
+                self.given_up(segment_id, frame, record);
+                continue;
+            }
             if last.as_ref().is_none_or(|(last, _)| *last != slot) {
                 self.go_on()?;
                 last = Some((slot, self.pack(&id, length)?));
@@ -103,6 +130,22 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Takes note of blocks that a repair gave up.
+    fn given_up(&mut self, segment: &Id, frame: u32, record: FrameRecord) {
+        let key = frame_key(&record);
+        if self.packs.0.get(&NO_PACK).is_some_and(|pack| pack.bad.contains_key(&key)) {
+            return;
+        }
+        let place = format!("frame {frame}");
+        let why = "its blocks were lost, and not found when the archive was repaired";
+        let damage = Damage::new(What::Lost, &index_key(segment), &place, why.to_owned());
+        let at = self.add(Damage { at: frame.into(), ..damage });
+        let whole = || Pack { agrees: true, ..Pack::default() };
+        let pack = self.packs.0.entry(NO_PACK).or_insert_with(whole);
+        pack.frames.insert(key, record);
+        pack.bad.insert(key, at);
+    }
+
     /// Looks at a pack, if it was not; its footer, if it has one that checks out.
     fn pack(&mut self, id: &Id, length: u64) -> Result<Option<PackFooter>, Error> {
         let key = pack::key(id);
@@ -122,7 +165,7 @@ impl Checker<'_> {
         };
         let damage = damage.map(|why| self.add(Damage::new(What::Pack, &key, "", why)));
         let size = size.unwrap_or(0);
-        let mut pack = Pack { damage, size, agrees: true, ..Pack::default() };
+        let mut pack = Pack { damage, size, agrees: damage.is_none(), ..Pack::default() };
         if damage.is_some() {
             self.packs.0.insert(*id, pack);
             return Ok(None);
@@ -135,6 +178,7 @@ impl Checker<'_> {
             Err(error) => Some(reason(&error.kind)),
         };
         if let Some(why) = bad_head {
+            pack.agrees = false;
             self.add(Damage::new(What::PackTable, &key, "pack head", why));
         }
         let footer = match pack::footer(&*self.storage, id, length) {

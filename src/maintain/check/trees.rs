@@ -30,7 +30,7 @@ impl Checker<'_> {
     ) -> Result<(), Error> {
         let id = kept.root.tree.id;
         self.trees.entry(id).or_insert(None);
-        for other in &tree.footer().others {
+        for other in tree.shared() {
             // All of it is needed only where all its pages are.
             self.needed.entry(tree::key(&other.id)).or_insert(None);
         }

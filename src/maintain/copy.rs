@@ -1,0 +1,162 @@
+//! Copies what an archive shows: objects are the same bytes in a store and in an image, and each is
+//! verified by its id on its way.
+//!
+//! Order: packs, index, trees, settings, roots, snapshots. Whatever ends a copy, what is there is
+//! whole, and a copy that is begun again goes on with what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Error;
+use super::kept::{Opened, Roots, live_packs};
+use crate::format::{Id, MAX_PACK};
+use crate::monitor::{Monitor, Phase};
+use crate::pack;
+use crate::storage::{Storage, StorageError};
+use crate::store::{CONFIG, index_key, parse_root, read_config, snapshot_key};
+use crate::tree;
+
+/// What is to be copied.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Keys in the order of writing, with the lengths of the objects and the ids that they must
+    /// have.
+    pub objects: Vec<(String, u64, Option<Id>)>,
+    /// Objects that are there already, and their bytes.
+    pub there: (u64, u64),
+    /// Snapshots that are there already, of another root: they stay.
+    pub other: Vec<String>,
+}
+
+impl Plan {
+    /// Bytes of all objects to be copied.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.objects.iter().map(|(_, length, _)| length).sum()
+    }
+}
+
+/// What of `from` is to be copied to `to`, if there is something there.
+///
+/// # Errors
+/// If something that it needs is not there or cannot be opened, or `to` is another store.
+pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, Error> {
+    let roots = Roots::read(&**from)?;
+    if let Some(broken) = roots.broken.first() {
+        return Err(damaged(&**from, &broken.error));
+    }
+    read_config(&**from)?;
+    if roots.kept.is_empty() {
+        return Err(Error::Refused(format!("{}: has no root", from.name())));
+    }
+    if let Some(to) = to {
+        may_take(&**from, to, &roots)?;
+    }
+    let mut plan = Plan::default();
+    for (key, id) in needed(from, &roots)? {
+        let size = from.size(&key).map_err(|error| damaged(&**from, &error))?;
+        let there = to.and_then(|to| to.size(&key).ok());
+        let is_snapshot = id.is_none() && key != CONFIG;
+        match (there, to) {
+            (Some(there), Some(to)) if there == size => {
+                plan.there = (plan.there.0 + 1, plan.there.1 + size);
+                if is_snapshot && all(to, &key, size)? != all(&**from, &key, size)? {
+                    plan.other.push(key);
+                }
+            }
+            (Some(_), _) if is_snapshot => plan.other.push(key),
+            _ => plan.objects.push((key, size, id)),
+        }
+    }
+    Ok(plan)
+}
+
+/// The keys of all that the roots need, in the order of writing.
+fn needed(from: &Arc<dyn Storage>, roots: &Roots) -> Result<Vec<(String, Option<Id>)>, Error> {
+    let (mut data, mut index, mut trees) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut published = BTreeMap::new();
+    for kept in &roots.kept {
+        let opened = Opened::of(from, &kept.root);
+        if let Some((_, error)) = opened.lost.first() {
+            return Err(damaged(&**from, error));
+        }
+        let tree = opened.tree.as_ref().map_err(|error| damaged(&**from, error))?;
+        data.extend(live_packs(&opened.index));
+        index.extend(kept.root.segments.iter().map(|segment| segment.id));
+        trees.insert(kept.root.tree.id);
+        trees.extend(tree.shared().map(|other| other.id));
+        published.insert(parse_root(&kept.key), kept.key.clone());
+    }
+    let some = |key: fn(&Id) -> String| move |id: Id| (key(&id), Some(id));
+    let mut keys: Vec<(String, Option<Id>)> = data.into_iter().map(some(pack::key)).collect();
+    keys.extend(index.into_iter().map(some(index_key)));
+    keys.extend(trees.into_iter().map(some(tree::key)));
+    keys.push((CONFIG.to_owned(), None));
+    keys.extend(published.into_iter().map(|(root, key)| (key, root.map(|(_, id)| id))));
+    let names = roots.snapshots.iter().filter_map(|(name, _)| snapshot_key(name));
+    keys.extend(names.map(|key| (key, None)));
+    Ok(keys)
+}
+
+/// Whether `to` is the same store, and an older one.
+fn may_take(from: &dyn Storage, to: &dyn Storage, roots: &Roots) -> Result<(), Error> {
+    let name = to.name();
+    let ours = match read_config(to) {
+        Ok(config) => config,
+        // A copy that was not ended: settings come late.
+        Err(_) if to.size(CONFIG).is_err_and(|error| error.is_not_found()) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if read_config(from)? != ours {
+        let why = "is another store; packfs add, or another name for the copy, may be meant";
+        return Err(Error::Refused(format!("{name}: {why}")));
+    }
+    let there = Roots::read(to)?;
+    if let Some(broken) = there.broken.first() {
+        return Err(damaged(to, &broken.error));
+    }
+    let (Some(old), Some(new)) = (there.kept.first(), roots.kept.first()) else { return Ok(()) };
+    let known = old.root.number < new.root.number
+        || from.size(&old.key).is_ok()
+        || to.size(&new.key).is_ok();
+    match known {
+        true => Ok(()),
+        false => Err(Error::Refused(format!("{name}: has roots that {} lacks", from.name()))),
+    }
+}
+
+fn damaged(storage: &dyn Storage, error: &dyn std::fmt::Display) -> Error {
+    let name = storage.name();
+    Error::Refused(format!("{error}; packfs fsck {name} tells what is hurt"))
+}
+
+/// Copies what was planned.
+///
+/// # Errors
+/// If an object cannot be read or written, or has not the bytes of its id, or the monitor says stop.
+pub fn copy(
+    plan: &Plan,
+    from: &dyn Storage,
+    to: &dyn Storage,
+    monitor: &dyn Monitor,
+) -> Result<(), Error> {
+    monitor.phase(Phase::Copy);
+    monitor.total(plan.objects.len() as u64, plan.bytes());
+    for (key, _, id) in &plan.objects {
+        if monitor.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let bytes = from.get(key, MAX_PACK)?;
+        let hash = || *blake3::hash(bytes.as_ref()).as_bytes();
+        if id.is_some_and(|id| id != hash()) {
+            return Err(damaged(from, &format!("{}: is damaged", from.locate(key))));
+        }
+        to.put(key, bytes.as_ref())?;
+        monitor.advance(1, bytes.as_ref().len() as u64);
+    }
+    Ok(())
+}
+
+fn all(storage: &dyn Storage, key: &str, size: u64) -> Result<Vec<u8>, StorageError> {
+    storage.get_range(key, 0, usize::try_from(size).unwrap_or(usize::MAX))
+}

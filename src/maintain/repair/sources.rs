@@ -1,0 +1,117 @@
+//! Where what is lost may be found: other archives, and folders of files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Repair;
+use crate::format::{BlockHash, Config, Cutting, MAX_PACK, VERSION, hex};
+use crate::maintain::check::{Report, What};
+use crate::maintain::kept::Roots;
+use crate::maintain::{Error, Source};
+use crate::pack;
+use crate::storage::Storage;
+use crate::store::{CONFIG, SNAPSHOTS, parse_root, read_config};
+
+/// Something that may have what is lost.
+#[derive(Debug)]
+pub(super) enum From {
+    /// An archive.
+    Archive(Arc<dyn Storage>),
+    /// A folder of files.
+    Folder(PathBuf),
+}
+
+impl From {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let is_store = path.join(CONFIG).is_file() || path.join("packs").is_dir();
+        match path.is_dir() && !is_store {
+            true => Ok(Self::Folder(path.to_owned())),
+            false => Ok(Self::Archive(Source::open(path)?.storage)),
+        }
+    }
+}
+
+impl Repair<'_> {
+    /// Takes whole objects of the same ids from other archives.
+    pub(super) fn objects(&mut self, report: &Report) -> Result<bool, Error> {
+        let mut taken = false;
+        let mut keys: Vec<&str> =
+            report.damages.iter().map(|damage| damage.object.as_str()).collect();
+        keys.dedup();
+        for key in keys {
+            self.go_on()?;
+            let Some(bytes) = self.from.iter().find_map(|from| self.whole(from, key)) else {
+                continue;
+            };
+            self.storage.put(key, &bytes)?;
+            self.actions.push(format!("{key}: taken from another archive"));
+            taken = true;
+        }
+        Ok(taken)
+    }
+
+    /// An object as another archive has it, if it is whole.
+    fn whole(&self, from: &From, key: &str) -> Option<Vec<u8>> {
+        let From::Archive(storage) = from else { return None };
+        let id = key.rsplit(['/', '-']).next()?;
+        let bytes = storage.get(key, MAX_PACK).ok()?;
+        let bytes = bytes.as_ref();
+        let is_id = blake3::hash(bytes).to_hex().as_str() == id;
+        // The key of a snapshot does not tell what it must be: only the same store knows.
+        let same =
+            || Some(read_config(&**storage).ok()?.store == read_config(&*self.storage).ok()?.store);
+        let is_snapshot = key.starts_with(SNAPSHOTS)
+            && crate::format::Snapshot::decode(bytes).is_ok()
+            && same() == Some(true);
+        (is_id || is_snapshot).then(|| bytes.to_vec())
+    }
+
+    /// Writes settings anew: those of another archive of this store, or what packs tell of them.
+    pub(super) fn settings(&mut self, report: &Report) -> Result<bool, Error> {
+        if !report.damages.iter().any(|damage| damage.what == What::Settings) {
+            return Ok(false);
+        }
+        let roots = Roots::read(&*self.storage)?;
+        let keys = roots.kept.iter().map(|kept| kept.key.clone()).collect::<Vec<_>>();
+        let same = |from: &From| match from {
+            From::Archive(storage) if keys.iter().any(|key| storage.size(key).is_ok()) => {
+                read_config(&**storage).ok()
+            }
+            _ => None,
+        };
+        let (config, whence) = match self.from.iter().find_map(same) {
+            Some(config) => (config, "taken from another archive"),
+            None => (self.guess(&keys)?, "written anew, with default lengths of blocks"),
+        };
+        self.storage.put(CONFIG, &config.encode())?;
+        self.actions.push(format!("{CONFIG}: {whence}"));
+        Ok(true)
+    }
+
+    /// Settings as packs have them, and as they are by default.
+    fn guess(&self, roots: &[String]) -> Result<Config, Error> {
+        let (mut hash, mut hash_len) = (BlockHash::Blake3, 16);
+        let packs = self.storage.list("packs/")?;
+        for key in &packs {
+            let Some(id) = pack_id(key) else { continue };
+            let Ok(size) = self.storage.size(key) else { continue };
+            if let Ok(footer) = pack::footer(&*self.storage, &id, size) {
+                (hash, hash_len) = (footer.hash, u8::try_from(footer.hash_len).unwrap_or(16));
+                break;
+            }
+        }
+        // As an image has it. Without a root, the same packs are the same store.
+        let id = roots.first().and_then(|key| parse_root(key)).map(|(_, id)| id);
+        let packs = || *blake3::hash(&packs.concat().into_bytes()).as_bytes();
+        let store = hex(&id.unwrap_or_else(packs))[..32].to_owned();
+        let cutting = Cutting { min: 2048, average: 8192, max: 65_536 };
+        let (incompatible, compatible) = Default::default();
+        Ok(Config { format: VERSION, store, incompatible, compatible, hash, hash_len, cutting })
+    }
+}
+
+/// The id in the key of a pack.
+pub(super) fn pack_id(key: &str) -> Option<crate::format::Id> {
+    let id = crate::format::unhex(key.rsplit('/').next()?)?;
+    (pack::key(&id) == key).then_some(id)
+}
