@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -16,9 +17,10 @@ use super::packing::OrderArg;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, logger, size, time};
 use crate::live::Request;
-use crate::maintain::collect::Collected;
+use crate::maintain::collect::{Collected, collect};
+use crate::maintain::copy::{self, copy};
 use crate::maintain::rebuild::{self, Made, RebuildOptions, Rebuilt, Trace};
-use crate::storage::Storage;
+use crate::storage::{Draft, LocalStorage, Storage};
 
 /// What an order that a trace tells starts with.
 const TRACE: &str = "trace:";
@@ -34,7 +36,8 @@ const TRACE: &str = "trace:";
     by step, use --max-bytes."
 )]
 pub(super) struct RebuildArgs {
-    /// The store
+    /// The store, or an image: a new one takes its place
+    #[arg(value_name = "ARCHIVE")]
     store: PathBuf,
     /// Write every pack anew
     #[arg(long)]
@@ -111,9 +114,12 @@ impl RebuildArgs {
 pub(super) fn run(args: &RebuildArgs) -> Outcome {
     let start = Instant::now();
     let options = args.options(start)?;
-    let storage = archive::writable(&args.store)?;
     catch_interrupts();
     logger::start(None)?;
+    if args.store.is_file() {
+        return image(args, &options, start);
+    }
+    let storage = archive::writable(&args.store)?;
     let _alone = if args.dry_run { None } else { Some(alone(&*storage)?) };
     let plan = rebuild::plan(&storage, &options)?;
     let sum = plan.sum;
@@ -133,6 +139,41 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
     if let Some(collected) = collected.filter(|_| !args.quiet) {
         tell_of_readers(&args.store, collected);
     }
+    report(args, sum, collected, start)
+}
+
+/// An image never changes: its objects are taken out of it, rebuilt as those of a store, and become
+/// a new image, which takes its place.
+fn image(args: &RebuildArgs, options: &RebuildOptions, start: Instant) -> Outcome {
+    let path = &args.store;
+    let image = archive::storage(path)?;
+    let plan = rebuild::plan(&image, options)?;
+    let sum = plan.sum;
+    if args.dry_run || !plan.has_work() {
+        return report(args, sum, None, start);
+    }
+    drop(plan);
+    let fail = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
+    let around = path.parent().filter(|around| !around.as_os_str().is_empty());
+    let around = around.unwrap_or(Path::new("."));
+    let temp = tempfile::Builder::new().prefix(".packfs-").tempdir_in(around).map_err(fail)?;
+    let store: Arc<dyn Storage> = Arc::new(LocalStorage::new(temp.path()));
+    let progress = Progress::new(args.quiet || args.json);
+    let done = check_room(around, &Rebuilt { stored: 3 * sum.stored, ..sum }).and_then(|()| {
+        copy(&copy::plan(&image, None)?, &*image, &*store, &progress)?;
+        let plan = rebuild::plan(&store, options)?;
+        let Some((made, sum)) = rebuild::write(plan, &*store, options, &progress)? else {
+            return Ok((sum, None));
+        };
+        rebuild::adopt(&*store, &made, time::now())?;
+        let collected = collect(&store, time::now(), &progress, &mut || Ok(()))?;
+        let draft = Draft::new(path, true)?;
+        copy(&copy::plan(&store, None)?, &*store, &*draft.storage(), &progress)?;
+        draft.publish()?;
+        Ok((sum, Some(collected)))
+    });
+    progress.finish();
+    let (sum, collected) = done?;
     report(args, sum, collected, start)
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::Error;
 use super::marks::{Unit, units};
 use super::numbers::Numbers;
-use crate::format::{Id, PackFooter};
+use crate::format::{Id, NO_PACK, PackFooter};
 use crate::index::Index;
 use crate::pack::{self, PackWriter};
 use crate::storage::Storage;
@@ -30,7 +30,8 @@ pub fn links(
     for (at, segment) in (0..).zip(index.segments()) {
         let units: Vec<Unit> = units(at, segment).into_iter().filter(&keep).collect();
         for (id, length) in units.iter().map(|unit| unit.pack) {
-            if !packs.insert(id) {
+            // What is lost lies in no pack.
+            if id == NO_PACK || !packs.insert(id) {
                 continue;
             }
             let footer = pack::footer(storage, &id, length)?;

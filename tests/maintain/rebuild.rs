@@ -91,6 +91,32 @@ fn what_was_read_first_comes_first() {
 }
 
 #[test]
+fn an_image_is_replaced_by_a_new_one() {
+    let (scratch, store) = store();
+    let (image, trial) = (scratch.join("image.pfs"), scratch.join("trial.pfs"));
+    packfs!("copy", store, image).run().ok();
+    fs::copy(&image, &trial).unwrap();
+    packfs!("rebuild", image, "-n").run().ok();
+    assert_eq!(fs::read(&image).unwrap(), fs::read(&trial).unwrap());
+    let mount = Mount::new(&image);
+    packfs!("rebuild", image, "-q", "--level", "1").run().ok();
+    mount.assert_same(&scratch.join("two"), &exact());
+    drop(mount);
+    assert_ne!(fs::read(&image).unwrap(), fs::read(&trial).unwrap());
+    packfs!("fsck", image, "--deep").run().ok();
+    for (snapshot, folder) in [("old", "one"), ("@head", "two")] {
+        let out = scratch.join(snapshot);
+        match snapshot {
+            "old" => packfs!("extract", image, out, "--snapshot", snapshot).run().ok(),
+            _ => packfs!("extract", image, out).run().ok(),
+        };
+        assert_same(&scratch.join(folder), &out, &exact());
+    }
+    let left = scratch.names();
+    assert!(!left.iter().any(|name| name.starts_with(".packfs")), "{left:?}");
+}
+
+#[test]
 fn one_rebuild_at_a_time() {
     let (_scratch, store) = store();
     let config = fs::File::open(store.join("packfs.toml")).unwrap();

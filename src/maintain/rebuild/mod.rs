@@ -20,7 +20,7 @@ use super::Error;
 use super::collect::put_segments;
 use super::kept::{HEAD, Roots};
 use super::marks::{Marks, mark, open_trees, units, weigh};
-use crate::format::{Id, IndexBuilder, ObjectRef, Root, Segment};
+use crate::format::{Id, IndexBuilder, NO_PACK, ObjectRef, Root, Segment};
 use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::{Storage, Undo};
@@ -162,7 +162,7 @@ fn choose(store: &Store, marks: &Marks, options: &RebuildOptions) -> (HashSet<Id
         }
     }
     // What nothing refers to at all is for who collects.
-    packs.retain(|_, weight| weight.live > 0);
+    packs.retain(|id, weight| weight.live > 0 && *id != NO_PACK);
     let of = packs.len() as u64;
     let small = |weight: &Weight| weight.live < options.packing.pack_size / SMALL;
     // One alone has nothing to be joined with.

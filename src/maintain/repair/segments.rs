@@ -16,8 +16,10 @@ use crate::store::index_key;
 /// Most ways to join chains that are tried, to get at just the bytes that were lost.
 const TRIES: usize = 256;
 
-/// A pack that no segment lists, and what it says of itself.
-type Unlisted = HashMap<Id, (u64, PackFooter)>;
+/// A pack: its length, and what it says of itself.
+type Pack = (u64, PackFooter);
+/// The packs that no segment of a root lists which can be read.
+type Unlisted<'a> = HashMap<Id, &'a Pack>;
 
 impl Repair<'_> {
     /// Rebuilds the segments that roots lack.
@@ -28,11 +30,12 @@ impl Repair<'_> {
         }
         let roots = Roots::read(&*self.storage)?;
         let opened = opened(self, &roots);
-        let packs = self.unlisted(&opened)?;
+        let all = self.packs()?;
         let mut segments: HashMap<String, Vec<ObjectRef>> = HashMap::new();
         let mut made: HashMap<(Vec<Id>, Vec<Id>), Vec<ObjectRef>> = HashMap::new();
         let mut restored: HashSet<Id> = HashSet::new();
         for (kept, opened) in &opened {
+            let packs = unlisted(&all, opened);
             let mut origins = wanted(opened, &packs);
             let lost = opened.lost.iter().map(|(object, _)| object.id);
             let mut lost: Vec<Id> = lost.filter(|id| !restored.contains(id)).collect();
@@ -57,17 +60,12 @@ impl Repair<'_> {
         Ok(changed || !restored.is_empty())
     }
 
-    /// The packs that no segment lists which can be read.
-    fn unlisted(&self, opened: &[(Kept, Opened)]) -> Result<Unlisted, Error> {
-        let listed: HashSet<Id> = opened
-            .iter()
-            .flat_map(|(_, opened)| crate::maintain::kept::packs(&opened.index))
-            .map(|(id, _)| *id)
-            .collect();
-        let mut packs = Unlisted::new();
+    /// All packs that can be read.
+    fn packs(&self) -> Result<HashMap<Id, Pack>, Error> {
+        let mut packs = HashMap::new();
         for key in self.storage.list("packs/")? {
             self.go_on()?;
-            let Some(id) = pack_id(&key).filter(|id| !listed.contains(id)) else { continue };
+            let Some(id) = pack_id(&key) else { continue };
             let Ok(size) = self.storage.size(&key) else { continue };
             if let Ok(footer) = pack::footer(&*self.storage, &id, size) {
                 packs.insert(id, (size, footer));
@@ -79,7 +77,7 @@ impl Repair<'_> {
     /// Tries to get at just the segments that were lost: then no root has to change.
     fn exact(
         &mut self,
-        packs: &Unlisted,
+        packs: &Unlisted<'_>,
         origins: &mut Vec<Id>,
         lost: &mut Vec<Id>,
         restored: &mut HashSet<Id>,
@@ -109,7 +107,7 @@ impl Repair<'_> {
     }
 
     /// Segments for these origins, and for what was moved.
-    fn rebuild(&mut self, packs: &Unlisted, origins: &[Id]) -> Result<Vec<ObjectRef>, Error> {
+    fn rebuild(&mut self, packs: &Unlisted<'_>, origins: &[Id]) -> Result<Vec<ObjectRef>, Error> {
         let mut new = Vec::new();
         for builder in [chains(packs, origins), moved(packs)] {
             if builder.block_count() > 0 && !builder.is_too_long() {
@@ -123,8 +121,15 @@ impl Repair<'_> {
     }
 }
 
+/// The packs that the segments which are left of a root do not list.
+fn unlisted<'a>(all: &'a HashMap<Id, Pack>, opened: &Opened) -> Unlisted<'a> {
+    let listed: HashSet<Id> =
+        crate::maintain::kept::packs(&opened.index).map(|(id, _)| *id).collect();
+    all.iter().filter(|(id, _)| !listed.contains(*id)).map(|(id, pack)| (*id, pack)).collect()
+}
+
 /// The origins that a root needs and its index does not know, of which there are packs.
-fn wanted(opened: &Opened, packs: &Unlisted) -> Vec<Id> {
+fn wanted(opened: &Opened, packs: &Unlisted<'_>) -> Vec<Id> {
     let mut origins: Vec<Id> = match &opened.tree {
         Ok(tree) => tree.footer().origins.clone(),
         Err(_) => packs.keys().copied().collect(),
@@ -137,13 +142,10 @@ fn wanted(opened: &Opened, packs: &Unlisted) -> Vec<Id> {
 }
 
 /// The packs without blocks that stand for the one that named a chain.
-fn links<'a>(
-    packs: &'a Unlisted,
-    origin: &'a Id,
-) -> impl Iterator<Item = (&'a Id, &'a (u64, PackFooter))> {
-    packs
-        .iter()
-        .filter(move |(_, (_, footer))| footer.lengths.is_empty() && footer.homes.contains(origin))
+fn links<'a>(packs: &'a Unlisted<'_>, origin: &'a Id) -> impl Iterator<Item = (&'a Id, &'a Pack)> {
+    let link =
+        move |footer: &PackFooter| footer.lengths.is_empty() && footer.homes.contains(origin);
+    packs.iter().map(|(id, pack)| (id, *pack)).filter(move |(_, (_, footer))| link(footer))
 }
 
 /// The segments of a root with new ones where the lost ones were.
@@ -158,7 +160,7 @@ fn replaced(kept: &Kept, lost: &[Id], new: &[ObjectRef]) -> Vec<ObjectRef> {
 }
 
 /// A segment of the chains that these packs end, or that links stand for.
-fn chains(packs: &Unlisted, origins: &[Id]) -> IndexBuilder {
+fn chains(packs: &Unlisted<'_>, origins: &[Id]) -> IndexBuilder {
     let mut builder = IndexBuilder::default();
     for origin in origins {
         let mut taken: HashSet<&Id> = HashSet::new();
@@ -188,17 +190,17 @@ fn chains(packs: &Unlisted, origins: &[Id]) -> IndexBuilder {
 
 /// The packs of a chain from `top` on backwards, as far as they are there and not taken.
 fn chain<'a>(
-    packs: &'a Unlisted,
+    packs: &'a Unlisted<'_>,
     top: &Id,
     taken: &mut HashSet<&'a Id>,
-) -> Vec<(&'a Id, &'a (u64, PackFooter))> {
+) -> Vec<(&'a Id, &'a Pack)> {
     let mut chain = Vec::new();
     let mut at = packs.get_key_value(top);
     while let Some((id, pack)) = at.filter(|(_, (_, footer))| footer.moved.is_empty()) {
         if !taken.insert(id) {
             break;
         }
-        chain.push((id, pack));
+        chain.push((id, *pack));
         let footer = &pack.1;
         // The pack before it must end where it begins, so no chain comes back to itself.
         let before = packs.get_key_value(&footer.previous).filter(|(_, (_, before))| {
@@ -211,7 +213,7 @@ fn chain<'a>(
 }
 
 /// A segment of the blocks that were moved; of those that were twice, one place.
-fn moved(packs: &Unlisted) -> IndexBuilder {
+fn moved(packs: &Unlisted<'_>) -> IndexBuilder {
     let mut builder = IndexBuilder::default();
     let mut taken: HashSet<(Id, u32)> = HashSet::new();
     let mut ids: Vec<_> = packs.iter().filter(|(_, (_, it))| !it.moved.is_empty()).collect();
