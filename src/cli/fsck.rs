@@ -31,18 +31,19 @@ const CANCELLED: u8 = 32;
 /// Check an archive, and tell which files its damage hurts
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each damage is a line: the object, the place in it, and what is wrong. What it \
-    hurts follows: the roots that show it (`head` is the newest, others are snapshots), the path, \
-    and the bytes of it. What is not listed reads well. Without --quick and --deep, all but the \
-    data is read and verified, and the checksums of the data; --quick leaves out the data, --deep \
-    also verifies ids of objects and hashes of blocks, and counts what the tree says.\n\n\
-    With --json, each damage is an object of one line with `what` (image, settings, root, snapshot, \
-    segment, index, tree, page, pack, pack table, frame, block, lost, object, shape), `object`, `place`, \
-    `at`, `why` and `hurts`: a list of objects with `roots`, `path` and `bytes` ([from, to]), `names` \
-    ([from, to], of a folder that cannot be listed), `all` or `wrong` (both true). The last line has \
-    `damages`, `paths`, `roots`, `packs`, `bytes`, and `unneeded` and `unneeded_bytes` (null if they \
-    cannot be told).\n\n\
-    Exit codes: 0 clean, 1 repaired, 4 damaged, 8 could not be checked, 16 bad usage, 32 interrupted."
+    after_help = "Each damage is a line: the object, the place in it, and what is wrong. What it hurts \
+    follows: the roots that show it (`head` is the newest, others are snapshots), the path, \
+    and the bytes of it. What is not listed reads well. Without --quick and --deep, all but \
+    the data is read and verified, and the checksums of the data; --quick leaves out the data, \
+    --deep also verifies ids of objects and hashes of blocks, and counts what the tree says.\n\n\
+    With --json, each damage is an object of one line with `what` (image, settings, root, \
+    snapshot, segment, index, tree, page, pack, pack table, frame, block, lost, object, \
+    shape), `object`, `place`, `at`, `why` and `hurts`: a list of objects with `roots`, `path` \
+    and `bytes` ([from, to]), `names` ([from, to], of a folder that cannot be listed), `all` \
+    or `wrong` (both true). The last line has `damages`, `paths`, `roots`, `packs`, `bytes`, \
+    and `unneeded` and `unneeded_bytes` (null if they cannot be told).\n\n\
+    Exit codes: 0 clean, 1 repaired, 4 damaged, 8 could not be checked, 16 bad usage, 32 \
+    interrupted."
 )]
 pub(super) struct FsckArgs {
     /// Archive: a store's folder, or an image

@@ -133,7 +133,8 @@ fn damaged(storage: &dyn Storage, error: &dyn std::fmt::Display) -> Error {
 /// Copies what was planned.
 ///
 /// # Errors
-/// If an object cannot be read or written, or has not the bytes of its id, or the monitor says stop.
+/// If an object cannot be read or written, or has not the bytes of its id, or the monitor says
+/// stop.
 pub fn copy(
     plan: &Plan,
     from: &dyn Storage,

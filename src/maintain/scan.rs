@@ -238,7 +238,8 @@ impl Image {
         Ok(())
     }
 
-    /// The key (empty: it is none of this archive) and length of the object at `at`, if it is whole.
+    /// The key (empty: it is none of this archive) and length of the object at `at`, if it is
+    /// whole.
     fn object(
         &self,
         start: Start,

@@ -183,7 +183,7 @@ fn what_is_not_found_is_given_up_and_heals_when_it_is_stored_again() {
         let after = checked(&archive, Depth::Frames);
         let hurts = after.damages.iter().flat_map(|damage| &damage.hurts);
         let head = hurts.filter(|hurt| hurt.roots.iter().any(|root| root == "head")).count();
-        assert_eq!(head, 0, "{:?}", told(&after));
+        assert_eq!(head, 0, "{:?}, {:?}", told(&after), after.paths());
         let done = mend(&archive, &[]);
         assert!(done.report.damages.is_empty(), "{:?}", told(&done.report));
         is_whole(&archive, &[(None, 3), (Some("first"), 1), (Some("second"), 2)]);

@@ -77,8 +77,8 @@ pub enum Harm {
     All,
     /// Bytes of a file, from this one up to that one.
     Bytes(u64, u64),
-    /// A folder cannot be listed, and names in it not looked up from this one up to that one (empty:
-    /// from the first; `None`: up to the last).
+    /// A folder cannot be listed, and names in it not looked up from this one up to that one
+    /// (empty: from the first; `None`: up to the last).
     Names(Vec<u8>, Option<Vec<u8>>),
     /// It reads, but what is read is not what was archived.
     Wrong,

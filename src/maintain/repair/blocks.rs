@@ -155,7 +155,10 @@ impl Repair<'_> {
                     let numbers = vec![number];
                     let own = place.map(|(record, pack)| (pack, record, from));
                     let lost = Lost { length, name, numbers, own, given_up, found: false };
-                    found.entry(number).or_insert(lost);
+                    // A root need not have the segments that tell the names of all blocks.
+                    if found.get(&number).is_none_or(|known| known.name.is_none()) {
+                        found.insert(number, lost);
+                    }
                 });
             }
         }
@@ -425,8 +428,8 @@ fn each_block(
     Ok(())
 }
 
-/// The numbers for which a reader takes the blocks of a frame; where these lie in it, their lengths,
-/// and whether they were given up.
+/// The numbers for which a reader takes the blocks of a frame; where these lie in it, their
+/// lengths, and whether they were given up.
 fn each_number(index: &Index, id: FrameId, each: &mut dyn FnMut(Number, (u32, u32), bool)) {
     let Some(segment) = index.segments().get(id.segment as usize) else { return };
     let Some((record, slot)) = segment.frame(id.frame as usize) else { return };
