@@ -31,8 +31,8 @@ const CANCELLED: u8 = 32;
 /// Check an archive, and tell which files its damage hurts
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each damage is a line: the object, the place in it, and what is wrong. What it hurts \
-    follows: the roots that show it (`head` is the newest, others are snapshots), the path, \
+    after_help = "Each damage is a line: the object, the place in it, and what is wrong. What it \
+    hurts follows: the roots that show it (`head` is the newest, others are snapshots), the path, \
     and the bytes of it. What is not listed reads well. Without --quick and --deep, all but \
     the data is read and verified, and the checksums of the data; --quick leaves out the data, \
     --deep also verifies ids of objects and hashes of blocks, and counts what the tree says.\n\n\
