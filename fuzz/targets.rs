@@ -8,10 +8,11 @@ use std::fmt::Debug;
 
 use packfs::format::{
     BlockHash, Codec, Config, Contents, Cutting, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
-    ExtentPage, FormatError, InodePage, JournalBase, JournalHead, PackFooter, Root, Sealer,
+    ExtentPage, FormatError, InodePage, JournalBase, JournalHead, PackFooter, Range, Root, Sealer,
     Section, Segment, Snapshot, TAIL_LEN, TreeFooter, VERSION, check, group_length, group_number,
     open, open_group, open_with, read_tail, seal, seal_group, tail, valid_snapshot_name,
 };
+use packfs::maintain::rebuild::Trace;
 use packfs::pack::Inflation;
 use packfs::tar::{TarEntry, TarError, TarReader, TarWriter};
 use xxhash_rust::xxh3::xxh3_64;
@@ -28,6 +29,8 @@ pub const TARGETS: &[Target] = &[
     ("journal", journal),
     ("pack_footer", pack_footer),
     ("index", index),
+    ("ranges", ranges),
+    ("trace", trace),
     ("inodes", inodes),
     ("entries", entries),
     ("extents", extents),
@@ -156,6 +159,18 @@ pub fn snapshot(data: &[u8]) {
         let path = std::path::Path::new(name);
         assert_eq!(path.file_name().and_then(|name| name.to_str()), Some(name));
     }
+}
+
+/// Ranges of block numbers, of a few origins and many blocks.
+pub fn ranges(data: &[u8]) {
+    let decode = |bytes: &[u8]| Range::decode_all(bytes, 3, 1 << 20);
+    both_ways(Section::Ranges, data, decode, |ranges| Range::encode_all(ranges), |_| ());
+}
+
+/// An access trace, whole and with the input as its reads.
+pub fn trace(data: &[u8]) {
+    let _ = Trace::parse(data);
+    let _ = Trace::parse(&[b"packfs-trace 1 key\n", data].concat());
 }
 
 /// The footer of a pack.

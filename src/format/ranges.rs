@@ -24,7 +24,8 @@ impl Range {
     const LEN: usize = 16;
 
     /// The section of these ranges; no bytes if there are none.
-    pub(super) fn encode_all(ranges: &[Self]) -> Vec<u8> {
+    #[must_use]
+    pub fn encode_all(ranges: &[Self]) -> Vec<u8> {
         if ranges.is_empty() {
             return Vec::new();
         }
@@ -43,11 +44,7 @@ impl Range {
     /// # Errors
     /// If the section is damaged, or ranges are out of order, lie over one another, or lead
     /// nowhere.
-    pub(super) fn decode_all(
-        bytes: &[u8],
-        homes: usize,
-        blocks: usize,
-    ) -> Result<Vec<Self>, FormatError> {
+    pub fn decode_all(bytes: &[u8], homes: usize, blocks: usize) -> Result<Vec<Self>, FormatError> {
         if bytes.is_empty() {
             return Ok(Vec::new());
         }

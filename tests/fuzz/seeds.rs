@@ -51,6 +51,10 @@ fn write() {
     put("journal", "base", &JournalBase { number: 7, root: [8; 32] }.encode());
     put("journal", "group", &seal_group(1, &changes));
     put("journal", "changes", &changes);
+    let range = Range { home: 0, first: 5, count: 3, local: 9 };
+    let ranges = [range, Range { first: 8, local: 2, ..range }, Range { home: 2, ..range }];
+    put_section("ranges", Section::Ranges, "three", &Range::encode_all(&ranges));
+    put("trace", "reads", b"packfs-trace 1 roots/1-00\n2 0 15\n3 4096 131072\n2 15");
     for piece in ["pack-tail", "tree-tail", "image-tail"] {
         put("tail", piece, example.get(piece));
     }
