@@ -24,9 +24,9 @@ const STORE: [&str; 6] = ["roots", "snapshots", "packs", "index", "trees", "live
 /// Copy an archive, or what is missing of it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Copied is what the newest root and the snapshots need. TO ending in .pfs is \
-    an image, any other name a store. A store that is there must be an older copy of the same one: it gets \
-    what it lacks. Each object is verified by its id. A copy to a store that was interrupted \
+    after_help = "Copied is what the newest root and the snapshots need. TO ending in .pfs is an \
+    image, any other name a store. A store that is there must be an older copy of the same one: it \
+    gets what it lacks. Each object is verified by its id. A copy to a store that was interrupted \
     goes on where it ended when it is run again."
 )]
 pub(super) struct CopyArgs {
