@@ -66,7 +66,10 @@ impl LiveFs {
         let store = Arc::new(Store::open(Arc::clone(&self.storage), options)?);
         let log = Arc::clone(&self.state.read().active.log);
         log.rest_on(&base_of(&store))?;
-        self.state.write().below.base = Arc::new(ArchiveFs::new(store, Owner::default()));
+        let base = Arc::new(ArchiveFs::new(store, Owner::default()));
+        let old = std::mem::replace(&mut self.state.write().below.base, base);
+        // Its working set is freed here, while nobody waits for it.
+        drop(old);
         Ok(())
     }
 }

@@ -97,23 +97,26 @@ pub struct Unit {
 #[must_use]
 pub fn units<B: AsRef<[u8]>>(at: u32, segment: &Segment<B>) -> Vec<Unit> {
     let mut units: Vec<(u32, Unit)> = Vec::new();
+    let all = u32::try_from(segment.block_count()).unwrap_or(u32::MAX);
     for frame in 0..segment.frame_count() {
         let Some((record, slot)) = segment.frame(frame) else { continue };
+        // A map that has changed since it was checked must not lead out of it.
+        let first = record.first_block.min(all);
         match units.last_mut() {
             Some((last, unit)) if *last == slot => unit.frames.end = frame + 1,
             last => {
                 if let Some((_, unit)) = last {
-                    unit.blocks.end = record.first_block;
+                    unit.blocks.end = first;
                 }
                 let Some(pack) = segment.packs().get(slot as usize) else { continue };
-                let blocks = record.first_block..record.first_block;
+                let blocks = first..first;
                 let unit = Unit { segment: at, pack: *pack, frames: frame..frame + 1, blocks };
                 units.push((slot, unit));
             }
         }
     }
     if let Some((_, unit)) = units.last_mut() {
-        unit.blocks.end = u32::try_from(segment.block_count()).unwrap_or(u32::MAX);
+        unit.blocks.end = all;
     }
     units.into_iter().map(|(_, unit)| unit).collect()
 }

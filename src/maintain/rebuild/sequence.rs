@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::tree::{ROOT, Tree};
 
 /// Longest trace that is taken, in bytes.
-const MAX_TRACE: u64 = 1 << 30;
+const MAX_TRACE: u64 = 256 << 20;
 
 /// In which order a mount's files were read: inode, offset and length of each read.
 #[derive(Debug, Clone)]
@@ -201,7 +201,11 @@ fn catalog(tree: &Tree) -> Result<(Catalog, Vec<u64>), Error> {
         })?;
         for (name, found) in children {
             if let Some(known) = places.get(&found.inode) {
-                catalog.link(around, &name, *known);
+                // Entries of a forged tree may lead back to a folder, where they would go on for
+                // ever.
+                if catalog.files[*known as usize].kind() != Some(Kind::Folder) {
+                    catalog.link(around, &name, *known);
+                }
                 continue;
             }
             let row = tree.inode(found.inode, |_, inode| (inode.mode, inode.size))?;
@@ -216,4 +220,37 @@ fn catalog(tree: &Tree) -> Result<(Catalog, Vec<u64>), Error> {
         todo[before..].reverse();
     }
     Ok((catalog, inodes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Inode;
+    use crate::storage::{MemoryStorage, Storage};
+    use crate::tree::TreeWriter;
+    use std::sync::Arc;
+
+    #[test]
+    fn folders_that_lead_back_are_walked_once() {
+        let mut writer = TreeWriter::new(1);
+        let folder = Inode { mode: 0o40_755, ..Inode::default() };
+        let file = Inode { mode: 0o100_644, size: 0, ..Inode::default() };
+        for inode in [&folder, &folder, &file] {
+            writer.inode(inode.clone(), b"", &[]);
+        }
+        writer.entry(ROOT, b"down", 2, Kind::Folder);
+        writer.entry(ROOT, b"file", 3, Kind::File);
+        writer.entry(2, b"file", 3, Kind::File);
+        writer.entry(2, b"self", 2, Kind::Folder);
+        writer.entry(2, b"up", ROOT, Kind::Folder);
+        let (bytes, object) = writer.finish(vec![], 1);
+        let storage = Arc::new(MemoryStorage::default());
+        storage.put(&crate::tree::key(&object.id), &bytes).unwrap();
+        let (catalog, inodes) = catalog(&Tree::open(storage, &object).unwrap()).unwrap();
+        assert_eq!(inodes, [ROOT, 2, 3]);
+        assert_eq!(catalog.names.len(), 3, "file has two names, and nothing leads back");
+        for order in [None, Some(Order::Versions)] {
+            assert_eq!(ingest::order(&catalog, order).0, [2]);
+        }
+    }
 }
