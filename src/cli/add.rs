@@ -16,8 +16,6 @@ use super::stdin::{STDIN, Stdin, expect_tar};
 use super::{Failure, Outcome, archive, logger, time};
 use crate::format::MAX_NAME;
 use crate::ingest::{CreateOptions, Source, add};
-use crate::live::has_changes;
-use crate::storage::Lock;
 use crate::store::{OpenOptions, Store};
 
 /// Add files and folders to a store
@@ -58,14 +56,7 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
         check_apart(&args.src, &args.store)?;
     }
     catch_interrupts();
-    let _lock = Lock::take(&args.store)?;
-    if has_changes(&args.store)? {
-        let store = args.store.display();
-        return Err(Failure::Failed(format!(
-            "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
-             unmount it, then add"
-        )));
-    }
+    let _lock = archive::lock(&args.store)?;
     // Anew: what is there may have changed until it was locked.
     let store = Store::open(archive::storage(&args.store)?, OpenOptions::default())?;
     logger::start(None)?;

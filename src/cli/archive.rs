@@ -9,7 +9,8 @@ use super::failure::complain;
 use super::{Failure, size};
 use crate::format::valid_snapshot_name;
 use crate::fs::{ArchiveFs, Owner};
-use crate::storage::{self, ErrorKind, Storage};
+use crate::live::has_changes;
+use crate::storage::{self, ErrorKind, Lock, Storage};
 use crate::store::{At, CONFIG, Cause, OpenOptions, Store};
 
 /// How every reading command names its archive.
@@ -82,6 +83,19 @@ pub(super) fn writable(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
         return Err(ErrorKind::NotArchive.of(&name).into());
     }
     Ok(storage)
+}
+
+/// Becomes the writer of a store, which must have no changes that were not committed.
+pub(super) fn lock(store: &Path) -> Result<Lock, Failure> {
+    let lock = Lock::take(store)?;
+    if has_changes(store)? {
+        let store = store.display();
+        return Err(Failure::Failed(format!(
+            "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
+             unmount it first"
+        )));
+    }
+    Ok(lock)
 }
 
 /// What lies at `path`.

@@ -12,10 +12,9 @@ use serde_json::json;
 use super::output::print;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size};
-use crate::live::has_changes;
 use crate::maintain::copy::{Plan, copy, plan};
 use crate::monitor::show;
-use crate::storage::{Draft, ErrorKind, LocalStorage, Lock, Storage};
+use crate::storage::{Draft, ErrorKind, LocalStorage, Storage};
 use crate::store::CONFIG;
 
 /// Names in a folder that is to become a store.
@@ -104,14 +103,7 @@ fn to_store(
         fs::create_dir(&args.to)
             .map_err(|error| Failure::Failed(format!("{}: {error}", args.to.display())))?;
     }
-    let _lock = Lock::take(&args.to)?;
-    if has_changes(&args.to)? {
-        let to = args.to.display();
-        return Err(Failure::Failed(format!(
-            "{to}: has changes of a mount that ended without a commit; mount it with --rw and \
-             unmount it, then copy"
-        )));
-    }
+    let _lock = archive::lock(&args.to)?;
     // Anew: what is there may have changed until it was locked.
     let plan = plan(from, Some(&to))?;
     copy(&plan, &**from, &to, progress)?;

@@ -12,12 +12,11 @@ use super::gc::alone;
 use super::output::{print, put_bytes};
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size, time};
-use crate::live::has_changes;
 use crate::maintain::Source;
 use crate::maintain::check::{Damage, Depth, Harm, Hurt, Report, What, check};
 use crate::maintain::repair::{Options, repair};
 use crate::monitor::show;
-use crate::storage::{ErrorKind, Lock};
+use crate::storage::ErrorKind;
 use crate::store::CONFIG;
 
 /// Exit codes, those of fsck(8).
@@ -119,17 +118,10 @@ fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
     if store && !looks_like_a_store(&args.archive) {
         return Err(ErrorKind::NotArchive.of(&args.archive.display().to_string()).into());
     }
-    let _lock = store.then(|| Lock::take(&args.archive)).transpose()?;
+    let _lock = store.then(|| archive::lock(&args.archive)).transpose()?;
     // Where there are no settings any more, nobody collects either.
     let there = store && args.archive.join(CONFIG).is_file();
     let _alone = there.then(|| alone(&*archive::storage(&args.archive)?)).transpose()?;
-    if store && has_changes(&args.archive)? {
-        let store = args.archive.display();
-        return Err(Failure::Failed(format!(
-            "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
-             unmount it, then repair it"
-        )));
-    }
     let (from, depth, dry_run) = (args.from.as_slice(), args.depth(), args.dry_run);
     let options = Options { from, depth, dry_run, now: time::now() };
     let repaired = repair(&args.archive, &options, progress);

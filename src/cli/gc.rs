@@ -12,10 +12,10 @@ use super::flush::request;
 use super::output::print;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, logger, size, time};
-use crate::live::{Request, has_changes};
+use crate::live::Request;
 use crate::maintain::collect::{self, Collected};
 use crate::monitor::Monitor;
-use crate::storage::{Lease, Lock, Storage};
+use crate::storage::{Lease, Storage};
 use crate::store::CONFIG;
 
 /// Remove what no snapshot, the newest root or a reader needs
@@ -106,19 +106,6 @@ pub(super) fn alone(storage: &dyn Storage) -> Result<Lease, Failure> {
     storage.seize(CONFIG)?.ok_or_else(busy)
 }
 
-/// Becomes the writer of a store, which must have no changes that were not committed.
-pub(super) fn lock(store: &Path) -> Result<Lock, Failure> {
-    let lock = Lock::take(store)?;
-    if has_changes(store)? {
-        let store = store.display();
-        return Err(Failure::Failed(format!(
-            "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
-             unmount it first"
-        )));
-    }
-    Ok(lock)
-}
-
 /// Collects, or has whoever writes to the store do so.
 pub(super) fn collect_here(
     store: &Path,
@@ -133,6 +120,6 @@ pub(super) fn collect_here(
         };
         return Ok(Collected { objects, bytes, read, dead });
     }
-    let _lock = lock(store)?;
+    let _lock = archive::lock(store)?;
     Ok(collect::collect(storage, time::now(), monitor, &mut || Ok(()))?)
 }

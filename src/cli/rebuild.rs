@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::flush::request;
 use super::frames::FrameArgs;
-use super::gc::{alone, collect_here, lock, tell_of_readers};
+use super::gc::{alone, collect_here, tell_of_readers};
 use super::output::print;
 use super::packing::OrderArg;
 use super::progress::{Progress, catch_interrupts};
@@ -196,7 +196,7 @@ fn adopt(store: &Path, storage: &dyn Storage, made: &Made) -> Result<(), Failure
     if request(store, &Request::Adopt(made.clone()))?.is_some() {
         return Ok(());
     }
-    let _lock = lock(store)?;
+    let _lock = archive::lock(store)?;
     Ok(rebuild::adopt(storage, made, time::now())?)
 }
 

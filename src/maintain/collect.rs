@@ -6,29 +6,25 @@
 //! that somebody reads: readers hold a [lease](crate::storage::Lease) of theirs. Whoever collects
 //! holds the [lock](crate::storage::Lock) of the store, so nobody is about to publish a root.
 //!
-//! Order of writes: packs that link what is left of chains; segments; a root with them for each
-//! snapshot; a root with them that follows the newest one, and names those among its parents; then
-//! snapshots are pointed to theirs. A crash before that root leaves objects that nothing names; one
-//! after it leaves snapshots that still have their old roots, with all that these name. Order of
-//! removals: roots, each held alone so that nobody can begin to read it; these are synced; then
-//! what no root that is left names.
+//! Order of writes: packs that link what is left of chains; segments; then roots with these, as
+//! [`reroot`] has it. Order of removals: roots, each held alone so that nobody can begin to read
+//! it; these are synced; then what no root that is left names.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Error;
-use super::kept::{HEAD, Roots};
+use super::kept::Roots;
 use super::links::links;
-use super::listing::{Built, list};
+use super::listing::list;
 use super::marks::{Unit, mark, open_trees, units, weigh};
 use super::numbers::Numbers;
-use crate::format::{Id, ObjectRef, Root, Snapshot, unhex};
+use super::publish::{put_segment, reroot};
+use crate::format::{Id, ObjectRef, Root, unhex};
 use crate::index::Index;
 use crate::monitor::Monitor;
 use crate::storage::{Lease, Storage};
-use crate::store::{
-    INDEX, ROOTS, index_key, open_segment, parse_root, read_root, root_key, snapshot_key,
-};
+use crate::store::{INDEX, ROOTS, index_key, open_segment, parse_root, read_root};
 use crate::tree::{self, Tree};
 
 /// What the keys of packs and trees start with.
@@ -87,6 +83,12 @@ impl Survey {
             let text = format!("{what}; nothing is collected; run packfs fsck --repair first");
             return Err(Error::Refused(text));
         }
+        // Somebody's who did not see the others: what only they have must not go.
+        if let Some(rival) = &roots.rival {
+            let rival = storage.locate(rival);
+            let text = "is of a history that is not that of the newest root; move one of them away";
+            return Err(Error::Refused(format!("{rival}: {text}, then collect")));
+        }
         let kept: HashSet<&str> = roots.kept.iter().map(|kept| kept.key.as_str()).collect();
         let (mut read, mut unneeded) = (Vec::new(), Vec::new());
         for key in storage.list(ROOTS)? {
@@ -99,13 +101,6 @@ impl Survey {
             }
         }
         Ok(Self { roots, read, unneeded })
-    }
-
-    /// The newest root, its key first.
-    fn head(&self) -> Result<(&str, &Root), Error> {
-        let head = self.roots.kept.first().filter(|kept| kept.names.iter().any(|it| it == HEAD));
-        let none = || Error::Refused("there is no root; run packfs fsck --repair".to_owned());
-        head.map(|head| (head.key.as_str(), &head.root)).ok_or_else(none)
     }
 }
 
@@ -169,7 +164,7 @@ pub fn plan(storage: &Arc<dyn Storage>) -> Result<Collected, Error> {
 /// Removes what no root names, and roots that nobody needs.
 fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected, Error> {
     let survey = Survey::of(&**storage)?;
-    survey.head()?;
+    survey.roots.head()?;
     let mut needed = Needed::default();
     let kept = survey.roots.kept.iter().map(|kept| &kept.root);
     for root in kept.chain(&survey.read) {
@@ -267,68 +262,7 @@ fn publish(
     let keep = |unit: &Unit| dead.live.contains(&unit.pack.0);
     let links = links(&**storage, &dead.index, &numbers, keep)?;
     let built = list(&dead.index, &numbers, keep, &links)?;
-    let segments = put_segments(&**storage, built)?;
-    let (key, head) = survey.head()?;
-    reroot(&**storage, &survey.roots, (key, head), &segments, created)
-}
-
-/// Writes segments; returns what names them.
-pub(super) fn put_segments(storage: &dyn Storage, built: Built) -> Result<Vec<ObjectRef>, Error> {
-    let mut segments = Vec::new();
-    for (bytes, checksum) in built {
-        let id = *blake3::hash(&bytes).as_bytes();
-        storage.put(&index_key(&id), &bytes)?;
-        segments.push(ObjectRef { id, length: bytes.len() as u64, checksum });
-    }
-    Ok(segments)
-}
-
-/// Gives the newest root and those of all snapshots another index: a root of the same tree, and of
-/// the same number but for the newest, which is followed.
-pub(super) fn reroot(
-    storage: &dyn Storage,
-    roots: &Roots,
-    (key, head): (&str, &Root),
-    segments: &[ObjectRef],
-    created: i64,
-) -> Result<(), Error> {
-    let (number, id) = parse_root(key).unwrap_or_default();
-    let mut parents = vec![id];
-    let mut moved: Vec<(&str, Snapshot)> = Vec::new();
-    let put = |root: &Root| -> Result<Id, Error> {
-        let bytes = root.encode();
-        let id = *blake3::hash(&bytes).as_bytes();
-        storage.put(&root_key(root.number, &id), &bytes)?;
-        Ok(id)
-    };
-    for (name, snapshot) in &roots.snapshots {
-        let at = root_key(snapshot.number, &snapshot.root);
-        let Some(kept) = roots.kept.iter().find(|kept| kept.key == at && kept.key != key) else {
-            continue;
-        };
-        let id = put(&Root { segments: segments.to_vec(), ..kept.root.clone() })?;
-        // So that it is none that nobody names, which would be a head.
-        parents.push(id);
-        moved.push((name, Snapshot { root: id, ..*snapshot }));
-    }
-    let next = number.checked_add(1).ok_or_else(|| Error::Refused("too many roots".to_owned()))?;
-    parents.dedup();
-    let root = Root {
-        number: next,
-        created,
-        parents,
-        segments: segments.to_vec(),
-        tree: head.tree,
-        totals: head.totals,
-    };
-    let id = put(&root)?;
-    let of_head = roots.snapshots.iter().filter(|(_, it)| root_key(it.number, &it.root) == key);
-    let of_head =
-        of_head.map(|(name, it)| (name.as_str(), Snapshot { number: next, root: id, ..*it }));
-    for (name, snapshot) in moved.into_iter().chain(of_head) {
-        if let Some(key) = snapshot_key(name) {
-            storage.put(&key, &snapshot.encode())?;
-        }
-    }
-    Ok(())
+    let put = built.into_iter().map(|segment| put_segment(&**storage, segment));
+    let segments = put.collect::<Result<Vec<_>, _>>()?;
+    reroot(&**storage, &survey.roots, |_| Some(segments.clone()), created).map(drop)
 }

@@ -13,7 +13,7 @@ use crate::format::{Id, MAX_PACK};
 use crate::monitor::{Monitor, Phase};
 use crate::pack;
 use crate::storage::{Storage, StorageError};
-use crate::store::{CONFIG, index_key, parse_root, read_config, snapshot_key};
+use crate::store::{CONFIG, index_key, parse_root, read_config, root_key, snapshot_key};
 use crate::tree;
 
 /// What is to be copied.
@@ -26,6 +26,9 @@ pub struct Plan {
     pub there: (u64, u64),
     /// Snapshots that are there already, of another root: they stay.
     pub other: Vec<String>,
+    /// What is copied: nobody collects it meanwhile.
+    #[expect(dead_code, reason = "holds leases while it is copied")]
+    roots: Roots,
 }
 
 impl Plan {
@@ -49,10 +52,12 @@ pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, E
     if roots.kept.is_empty() {
         return Err(Error::Refused(format!("{}: has no root", from.name())));
     }
+    let mut same = BTreeSet::new();
     if let Some(to) = to {
         may_take(&**from, to, &roots)?;
+        same = same_snapshots(&roots, &Roots::read(to)?);
     }
-    let mut plan = Plan::default();
+    let mut plan = Plan { roots: roots.clone(), ..Plan::default() };
     for (key, id) in needed(from, &roots)? {
         let size = from.size(&key).map_err(|error| damaged(&**from, &error))?;
         let there = to.and_then(|to| to.size(&key).ok());
@@ -61,7 +66,10 @@ pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, E
             (Some(there), Some(to)) if there == size => {
                 plan.there = (plan.there.0 + 1, plan.there.1 + size);
                 if is_snapshot && all(to, &key, size)? != all(&**from, &key, size)? {
-                    plan.other.push(key);
+                    match same.contains(&key) {
+                        true => plan.objects.push((key, size, id)),
+                        false => plan.other.push(key),
+                    }
                 }
             }
             (Some(_), _) if is_snapshot => plan.other.push(key),
@@ -96,6 +104,21 @@ fn needed(from: &Arc<dyn Storage>, roots: &Roots) -> Result<Vec<(String, Option<
     let names = roots.snapshots.iter().filter_map(|(name, _)| snapshot_key(name));
     keys.extend(names.map(|key| (key, None)));
     Ok(keys)
+}
+
+/// The keys of snapshots that show the same in both, whichever index their roots have: a collection
+/// or a repair may have given them other roots.
+fn same_snapshots(ours: &Roots, theirs: &Roots) -> BTreeSet<String> {
+    let shown = |roots: &Roots, name: &String| {
+        let (_, snapshot) = roots.snapshots.iter().find(|(there, _)| there == name)?;
+        let key = root_key(snapshot.number, &snapshot.root);
+        let kept = roots.kept.iter().find(|kept| kept.key == key)?;
+        Some((kept.root.number, kept.root.tree))
+    };
+    let names = ours.snapshots.iter().map(|(name, _)| name);
+    let same =
+        |name: &&String| shown(ours, name).is_some_and(|ours| shown(theirs, name) == Some(ours));
+    names.filter(same).filter_map(|name| snapshot_key(name)).collect()
 }
 
 /// Whether `to` is the same store, and an older one.

@@ -11,6 +11,7 @@ mod listing;
 mod marks;
 mod numbers;
 mod parallel;
+mod publish;
 pub mod rebuild;
 pub mod repair;
 mod scan;

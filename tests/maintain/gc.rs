@@ -134,6 +134,10 @@ fn what_is_left_of_a_chain_can_still_be_told_from_its_packs() {
     assert_eq!(repaired.status.code(), Some(1), "{repaired}");
     packfs!("fsck", store, "--deep").run().ok();
     packfs!("gc", store).run().ok();
+    // A copy has all that it takes, too.
+    let copy = scratch.join("copy");
+    packfs!("copy", store, copy).run().ok();
+    assert_eq!(object_keys(&copy), object_keys(&store));
     let now = scratch.join("now");
     packfs!("extract", store, now).run().ok();
     assert_same(&scratch.join("two"), &now, &exact());
@@ -150,6 +154,37 @@ fn nothing_is_collected_from_what_is_damaged() {
     fs::write(store.join(tree), bytes).unwrap();
     packfs!("gc", store).run().fails(1, &["trees/"]);
     assert_eq!(object_keys(&store), keys);
+}
+
+#[test]
+fn nothing_is_collected_where_two_histories_came_together() {
+    let (scratch, store) = store();
+    let other = scratch.join("other");
+    packfs!("copy", store, other).run().ok();
+    packfs!("add", store, scratch.join("one")).run().ok();
+    packfs!("add", store, scratch.join("one"), "--at", "again").run().ok();
+    packfs!("add", other, scratch.join("two")).run().ok();
+    for key in object_keys(&other) {
+        if !store.join(&key).exists() {
+            fs::create_dir_all(store.join(&key).parent().unwrap()).unwrap();
+            fs::copy(other.join(&key), store.join(&key)).unwrap();
+        }
+    }
+    let keys = object_keys(&store);
+    packfs!("gc", store).run().fails(1, &["history"]);
+    assert_eq!(object_keys(&store), keys);
+}
+
+#[test]
+fn a_snapshot_may_be_called_head() {
+    let (scratch, store) = store();
+    packfs!("snapshot", "rename", store, "old", "head").run().ok();
+    packfs!("rebuild", store, "--all").run().ok();
+    let again = json(&packfs!("gc", "--json", store).run().ok().text());
+    assert_eq!(again["objects"], 0, "{again}");
+    let old = scratch.join("old");
+    packfs!("extract", store, old, "--snapshot", "head").run().ok();
+    assert_same(&scratch.join("one"), &old, &exact());
 }
 
 #[test]

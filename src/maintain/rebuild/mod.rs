@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::Error;
-use super::collect::put_segments;
-use super::kept::{HEAD, Roots};
+use super::kept::Roots;
 use super::marks::{Marks, mark, open_trees, units, weigh};
-use crate::format::{Id, IndexBuilder, NO_PACK, ObjectRef, Root, Segment};
+use super::publish::{following, put_root, put_segment};
+use crate::format::{Id, IndexBuilder, NO_PACK, ObjectRef, Segment};
 use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::{Storage, Undo};
-use crate::store::{OpenOptions, Store, parse_root, root_key};
+use crate::store::{OpenOptions, Store};
 use crate::tree;
 
 pub use sequence::{Trace, TraceError};
@@ -244,8 +244,8 @@ fn pack(
     let damaged = AtomicU64::new(0);
     let mut index = IndexBuilder::default();
     let mut built = Vec::new();
+    let moving = Moving::new(store);
     for (files, versions, window) in sequence.parts() {
-        let moving = Moving::new(store);
         let mut packing = options.packing.packing(versions);
         let config = store.config();
         packing.hash_len = usize::from(config.hash_len);
@@ -274,7 +274,7 @@ fn pack(
     let finished = index.finish();
     Segment::open(finished.0.as_slice())
         .map_err(|error| Error::Refused(format!("the new index does not check out: {error}")))?;
-    put_segments(storage, vec![finished])
+    Ok(vec![put_segment(storage, finished)?])
 }
 
 /// Hands over the blocks of a file.
@@ -357,21 +357,11 @@ pub fn adopt(storage: &dyn Storage, made: &Made, created: i64) -> Result<(), Err
     if let Some(broken) = roots.broken.iter().find(|broken| broken.newer) {
         return Err(Error::Refused(format!("{}; run packfs fsck --repair first", broken.error)));
     }
-    let head = roots.kept.first().filter(|kept| kept.names.iter().any(|name| name == HEAD));
-    let refused = || Error::Refused("there is no root; run packfs fsck --repair".to_owned());
-    let head = head.ok_or_else(refused)?;
-    let (number, id) = parse_root(&head.key).ok_or_else(refused)?;
-    let root = Root {
-        number: number.checked_add(1).ok_or_else(refused)?,
-        created,
-        parents: vec![id],
-        segments: head.root.segments.iter().chain(&made.segments).copied().collect(),
-        tree: made
-            .tree
-            .filter(|[old, _]| *old == head.root.tree)
-            .map_or(head.root.tree, |[_, it]| it),
-        ..head.root.clone()
-    };
-    let bytes = root.encode();
-    Ok(storage.put(&root_key(root.number, blake3::hash(&bytes).as_bytes()), &bytes)?)
+    let head = roots.head()?;
+    let segments = head.root.segments.iter().chain(&made.segments).copied().collect();
+    let mut root = following(head, segments, created)?;
+    if let Some([_, new]) = made.tree.filter(|[old, _]| *old == root.tree) {
+        root.tree = new;
+    }
+    put_root(storage, &root).map(drop)
 }

@@ -22,6 +22,7 @@ use crate::ingest::Cutter;
 use crate::maintain::Error;
 use crate::maintain::check::Report;
 use crate::maintain::kept::{Kept, Opened, Roots};
+use crate::maintain::publish::put_segment;
 use crate::maintain::walk::{Seen, walk};
 use crate::monitor::Monitor;
 use crate::pack::{self, Inflation};
@@ -125,7 +126,7 @@ impl Repair<'_> {
         let lost: Vec<(u32, Vec<Number>)> =
             again.map(|lost| (lost.length, lost.numbers.clone())).collect();
         remade.give_up(&lost)?;
-        let object = self.put_segment(remade.finish()?.finish())?;
+        let object = put_segment(&*self.storage, remade.finish()?.finish())?;
         if found > 0 {
             self.actions.push(format!("{found} blocks: found again, and packed anew"));
         }
@@ -137,7 +138,7 @@ impl Repair<'_> {
             segments.push(object);
             (kept.key.clone(), segments)
         };
-        self.rewrite(roots, roots.kept.iter().map(with).collect())?;
+        self.rewrite(roots, &roots.kept.iter().map(with).collect())?;
         Ok(true)
     }
 

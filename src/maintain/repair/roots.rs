@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Repair;
-use crate::format::{Id, ObjectRef, PageKind, Root, Section, Segment, Snapshot, TAIL_LEN, Totals};
+use crate::format::{Id, ObjectRef, PageKind, Root, Section, Segment, TAIL_LEN, Totals};
 use crate::format::{check, hex, read_tail, unhex};
 use crate::index::Index;
 use crate::maintain::Error;
 use crate::maintain::check::{Report, What};
 use crate::maintain::kept::{HEAD, Kept, Opened, Roots};
+use crate::maintain::publish::{put_root, reroot};
 use crate::maintain::walk::{Seen, walk};
-use crate::store::{INDEX, index_key, list_roots, parse_root, root_key, snapshot_key};
+use crate::store::{INDEX, list_roots, parse_root};
 use crate::tree::Tree;
 
 impl Repair<'_> {
@@ -20,52 +21,12 @@ impl Repair<'_> {
     pub(super) fn rewrite(
         &mut self,
         roots: &Roots,
-        mut segments: HashMap<String, Vec<ObjectRef>>,
+        segments: &HashMap<String, Vec<ObjectRef>>,
     ) -> Result<(), Error> {
-        let Some(head) = roots.kept.first() else { return Ok(()) };
-        let mut parents: Vec<Id> = parse_root(&head.key).map(|(_, id)| id).into_iter().collect();
-        let mut places: HashMap<&str, (u64, Id)> = HashMap::new();
-        for kept in &roots.kept[1..] {
-            let Some(segments) = segments.remove(&kept.key) else { continue };
-            let root = Root { segments, ..kept.root.clone() };
-            let id = self.put_root(&root)?;
-            parents.push(id);
-            places.insert(&kept.key, (root.number, id));
-        }
-        let number = head.root.number.saturating_add(1);
-        let segments = segments.remove(&head.key).unwrap_or_else(|| head.root.segments.clone());
-        let totals = Totals { unique: 0, ..head.root.totals };
-        let new =
-            Root { number, created: self.now, parents, segments, totals, ..head.root.clone() };
-        places.insert(&head.key, (number, self.put_root(&new)?));
+        let number =
+            reroot(&*self.storage, roots, |kept| segments.get(&kept.key).cloned(), self.now)?;
         self.actions.push(format!("root {number}: the newest now, with what was mended"));
-        for kept in &roots.kept {
-            let Some((number, root)) = places.get(kept.key.as_str()).copied() else { continue };
-            for name in kept.names.iter().filter(|name| *name != HEAD) {
-                let there = roots.snapshots.iter().find(|(there, _)| there == name);
-                let (Some((_, there)), Some(key)) = (there, snapshot_key(name)) else { continue };
-                let snapshot = Snapshot { number, root, ..*there };
-                self.storage.put(&key, &snapshot.encode())?;
-            }
-        }
         Ok(())
-    }
-
-    fn put_root(&self, root: &Root) -> Result<Id, Error> {
-        let bytes = root.encode();
-        let id = *blake3::hash(&bytes).as_bytes();
-        self.storage.put(&root_key(root.number, &id), &bytes)?;
-        Ok(id)
-    }
-
-    /// Puts a segment; what names it.
-    pub(super) fn put_segment(
-        &self,
-        (bytes, checksum): (Vec<u8>, u64),
-    ) -> Result<ObjectRef, Error> {
-        let id = *blake3::hash(&bytes).as_bytes();
-        self.storage.put(&index_key(&id), &bytes)?;
-        Ok(ObjectRef { id, length: bytes.len() as u64, checksum })
     }
 
     /// Writes a root for the newest whole tree, where the newest root is lost.
@@ -120,7 +81,7 @@ impl Repair<'_> {
             self.go_on()
         })?;
         let root = Root { number, created: self.now, tree: object, parents, segments, totals };
-        self.put_root(&root)?;
+        put_root(&*self.storage, &root)?;
         self.actions.push(format!("root {number}: written for the tree {}", hex(&object.id)));
         Ok(())
     }

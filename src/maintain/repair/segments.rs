@@ -10,6 +10,7 @@ use crate::format::{Id, IndexBuilder, ObjectRef, PackFooter};
 use crate::maintain::Error;
 use crate::maintain::check::{Report, What};
 use crate::maintain::kept::{Kept, Opened, Roots};
+use crate::maintain::publish::put_segment;
 use crate::pack;
 use crate::store::index_key;
 
@@ -55,7 +56,7 @@ impl Repair<'_> {
         }
         let changed = !segments.is_empty();
         if changed {
-            self.rewrite(&roots, segments)?;
+            self.rewrite(&roots, &segments)?;
         }
         Ok(changed || !restored.is_empty())
     }
@@ -111,7 +112,7 @@ impl Repair<'_> {
         let mut new = Vec::new();
         for builder in [chains(packs, origins), moved(packs)] {
             if builder.block_count() > 0 && !builder.is_too_long() {
-                let object = self.put_segment(builder.finish())?;
+                let object = put_segment(&*self.storage, builder.finish())?;
                 let key = index_key(&object.id);
                 self.actions.push(format!("{key}: rebuilt from the packs"));
                 new.push(object);
