@@ -70,6 +70,8 @@ fn what_was_read_first_comes_first() {
     let top = Folder::open(scratch.path());
     top.folder("source", |at| {
         (0..40u64).for_each(|n| at.file(format!("file-{n:02}"), noise(60_000, n)));
+        // Part of it is read, part of it is not.
+        at.file("other", [noise(60_000, 17), noise(60_000, 99), noise(60_000, 4)].concat());
     });
     let (store, trace) = (scratch.join("store"), scratch.join("trace"));
     packfs!("create", scratch.join("source"), store).run().ok();

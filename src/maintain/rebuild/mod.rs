@@ -244,8 +244,9 @@ fn pack(
     let damaged = AtomicU64::new(0);
     let mut index = IndexBuilder::default();
     let mut built = Vec::new();
-    let moving = Moving::new(store);
     for (files, versions, window) in sequence.parts() {
+        // What one part has packed, the next does not know.
+        let moving = Moving::new(store);
         let mut packing = options.packing.packing(versions);
         let config = store.config();
         packing.hash_len = usize::from(config.hash_len);
