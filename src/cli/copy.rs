@@ -14,11 +14,8 @@ use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size};
 use crate::maintain::copy::{Plan, copy, plan};
 use crate::monitor::show;
-use crate::storage::{Draft, ErrorKind, LocalStorage, Storage};
+use crate::storage::{Draft, ErrorKind, LocalStorage, Storage, is_store};
 use crate::store::CONFIG;
-
-/// Names in a folder that is to become a store.
-const STORE: [&str; 6] = ["roots", "snapshots", "packs", "index", "trees", "live"];
 
 /// Copy an archive, or what is missing of it
 #[derive(Debug, Args)]
@@ -90,7 +87,7 @@ fn to_store(
     progress: &Progress,
 ) -> Result<Plan, Failure> {
     let there = args.to.symlink_metadata().is_ok();
-    if there && !may_be_store(&args.to) {
+    if there && !args.to.join(CONFIG).is_file() && !is_store(&args.to) {
         return Err(ErrorKind::Foreign.of(&args.to.display().to_string()).into());
     }
     let to = LocalStorage::new(&args.to);
@@ -108,13 +105,6 @@ fn to_store(
     let plan = plan(from, Some(&to))?;
     copy(&plan, &**from, &to, progress)?;
     Ok(plan)
-}
-
-/// Whether a folder is a store, or the beginning of one, and no other folder.
-fn may_be_store(path: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(path) else { return false };
-    path.join(CONFIG).is_file()
-        || entries.flatten().all(|entry| STORE.iter().any(|name| entry.file_name() == *name))
 }
 
 /// One of the two must not be inside the other.

@@ -2,17 +2,18 @@
 //!
 //! Order of writes: everything goes below a temporary name beside DEST, each object is synced as
 //! it is put, an image is synced when it is ended; then one rename makes it DEST, and the folder
-//! around it is synced. A draft that is dropped, for whatever reason, removes what it wrote.
+//! around it is synced. A draft that is dropped, for whatever reason, removes what it wrote. One
+//! whose process was killed is locked by nobody: the next draft of that name removes it.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
+use super::local::TEMP_PREFIX;
 use super::{ErrorKind, ImageWriter, LocalStorage, Lock, Storage, StorageError};
 use crate::format::Section;
 
@@ -29,6 +30,8 @@ pub struct Draft {
     temp: PathBuf,
     force: bool,
     kind: DraftKind,
+    /// The file or folder below the temporary name, locked: somebody is at work on it.
+    _lock: File,
 }
 
 #[derive(Debug)]
@@ -48,7 +51,10 @@ impl Draft {
         let fail = |error| StorageError::io(&name, error);
         let image = dest.extension().is_some_and(|ending| ending == IMAGE_ENDING);
         may_become(dest, image, force)?;
-        let temp = temp_beside(dest).map_err(fail)?;
+        let prefix = temp_prefix(dest).map_err(fail)?;
+        remove_abandoned(dest, &prefix);
+        let random = RandomState::new().hash_one(std::process::id());
+        let temp = dest.with_file_name(format!("{prefix}{random:016x}"));
         let kind = if image {
             let mut options = File::options();
             let file = options.read(true).write(true).create_new(true).open(&temp).map_err(fail)?;
@@ -60,7 +66,12 @@ impl Draft {
             fs::create_dir(&temp).map_err(fail)?;
             DraftKind::Store(Arc::new(LocalStorage::new(&temp)))
         };
-        Ok(Self { dest: dest.to_owned(), temp, force, kind })
+        let lock = File::open(&temp).map_err(fail)?;
+        // Where files cannot be locked, they are not removed when their process dies.
+        let _ = flock(&lock, FlockOperation::LockShared);
+        // Who began the same at the same moment may have taken it for abandoned.
+        temp.symlink_metadata().map_err(fail)?;
+        Ok(Self { dest: dest.to_owned(), temp, force, kind, _lock: lock })
     }
 
     /// Where its objects are to be put.
@@ -143,14 +154,15 @@ fn may_become(dest: &Path, image: bool, force: bool) -> Result<(), StorageError>
         Err(error) => return Err(StorageError::io(&name, error)),
         Ok(there) => there,
     };
-    if !force {
-        return Err(ErrorKind::Exists.of(&name));
-    }
     let replaceable = match image {
         true => there.is_file() && is_image(dest),
         false => there.is_dir() && is_store(dest),
     };
-    if replaceable { Ok(()) } else { Err(ErrorKind::Foreign.of(&name)) }
+    match (replaceable, force) {
+        (false, _) => Err(ErrorKind::Foreign.of(&name)),
+        (true, false) => Err(ErrorKind::Exists.of(&name)),
+        (true, true) => Ok(()),
+    }
 }
 
 /// Whether a file is an image, or nothing yet.
@@ -160,26 +172,51 @@ fn is_image(file: &Path) -> bool {
     read.is_ok_and(|read| read == 0 || head == Section::ImageHead.magic())
 }
 
-/// Whether a folder has nothing in it but what a store has: so nothing else is removed with it.
-fn is_store(folder: &Path) -> bool {
+/// Whether a folder has nothing in it but what a store has, or the beginning of one whose writer
+/// was killed: so nothing else is removed with it, or gets into it.
+#[must_use]
+pub fn is_store(folder: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(folder) else { return false };
     entries.all(|entry| {
-        entry.is_ok_and(|entry| STORE_NAMES.iter().any(|name| entry.file_name() == *name))
+        entry.is_ok_and(|entry| {
+            let name = entry.file_name();
+            let unfinished = name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes());
+            unfinished || STORE_NAMES.iter().any(|known| name == *known)
+        })
     })
 }
 
-/// A name beside `dest` that nobody has.
-fn temp_beside(dest: &Path) -> io::Result<PathBuf> {
+/// What the names of drafts of `dest` start with.
+fn temp_prefix(dest: &Path) -> io::Result<String> {
     let Some(name) = dest.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a name for an archive"));
     };
-    let mut temp = OsString::from(".");
     // A name may be as long as the file system allows: leave room for what is added to it.
-    let name = name.to_string_lossy();
-    temp.push(name.chars().take(32).collect::<String>());
-    let random = RandomState::new().hash_one(std::process::id());
-    temp.push(format!(".packfs-{random:016x}"));
-    Ok(dest.with_file_name(temp))
+    let name: String = name.to_string_lossy().chars().take(32).collect();
+    Ok(format!(".{name}.packfs-"))
+}
+
+/// Removes drafts of that prefix that nobody is at work on: their processes were killed.
+fn remove_abandoned(dest: &Path, prefix: &str) {
+    let around = dest.parent().filter(|path| !path.as_os_str().is_empty());
+    let Ok(entries) = fs::read_dir(around.unwrap_or(Path::new("."))) else { return };
+    for entry in entries.flatten() {
+        let ours =
+            entry.file_name().to_str().and_then(|name| name.strip_prefix(prefix)).is_some_and(
+                |random| random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            );
+        let path = entry.path();
+        let (image, store) = match entry.file_type() {
+            Ok(kind) if ours => {
+                (kind.is_file() && is_image(&path), kind.is_dir() && is_store(&path))
+            }
+            _ => continue,
+        };
+        let Some(Ok(lock)) = (image || store).then(|| File::open(&path)) else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = if image { fs::remove_file(&path) } else { fs::remove_dir_all(&path) };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -215,5 +252,23 @@ mod tests {
         fs::create_dir(folder.path().join("home")).unwrap();
         fs::write(folder.path().join("home/letter"), "").unwrap();
         assert!(Draft::new(&folder.path().join("home"), true).is_err());
+    }
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_is_in_use_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.pfs", "a"] {
+            let dest = folder.path().join(name);
+            let used = Draft::new(&dest, false).unwrap();
+            used.storage().put("packfs.toml", b"x").unwrap();
+            let left = dest.with_file_name(format!(".{name}.packfs-0123456789abcdef"));
+            match used.is_image() {
+                true => drop(fs::copy(&used.temp, &left).unwrap()),
+                false => fs::create_dir_all(left.join("packs/00")).unwrap(),
+            }
+            let other = dest.with_file_name(format!(".{name}.packfs-mine"));
+            fs::write(&other, "").unwrap();
+            let next = Draft::new(&dest, false).unwrap();
+            assert!(!left.exists() && used.temp.exists() && next.temp.exists() && other.exists());
+        }
     }
 }

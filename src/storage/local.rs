@@ -15,7 +15,7 @@ use super::{Bytes, ErrorKind, Lease, MAP_ABOVE, Storage, StorageError};
 /// How many object files are kept open.
 const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Names of files under way start with this; whatever has such a name is not an object.
-const TEMP_PREFIX: &str = ".tmp-";
+pub(super) const TEMP_PREFIX: &str = ".tmp-";
 const TEMP: &[u8] = TEMP_PREFIX.as_bytes();
 /// What is read again and again, and never written twice, as a snapshot may be.
 const OFTEN: [&str; 2] = ["packs/", "trees/"];

@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use draft::Draft;
+pub use draft::{Draft, is_store};
 pub use error::{ErrorKind, StorageError};
 pub use image::{ImageStorage, ImageWriter};
 pub use lease::Lease;

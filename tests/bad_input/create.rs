@@ -68,7 +68,7 @@ fn a_destination_that_is_there_already() {
     for dest in ["image.pfs", "store"] {
         packfs!("create", scratch.join("source"), scratch.join(dest))
             .run()
-            .fails(1, &[dest, "already", "--force"]);
+            .fails(1, &[dest, "already", "not a packfs archive"]);
     }
     assert_eq!(fs::read(scratch.join("image.pfs")).unwrap(), b"precious");
     assert_eq!(fs::read(scratch.join("store/precious")).unwrap(), b"too");
@@ -81,6 +81,7 @@ fn force_replaces_an_archive_and_nothing_else() {
     for dest in ["image.pfs", "store"] {
         let path = scratch.join(dest);
         packfs!("create", scratch.join("source"), path).run().ok();
+        packfs!("create", scratch.join("source"), path).run().fails(1, &["already", "--force"]);
         let first = layout::load(&path);
         fs::write(scratch.join("source/file"), dest).unwrap();
         packfs!("create", "--force", scratch.join("source"), path).run().ok();

@@ -51,6 +51,7 @@ fn only_what_is_missing_is_copied_and_only_what_is_needed() {
     fs::remove_file(copy.join("packfs.toml")).unwrap();
     let pack = samples().store.files.keys().find(|key| key.starts_with("packs/")).unwrap();
     fs::remove_file(copy.join(pack)).unwrap();
+    fs::write(copy.join(".tmp-4cYqZk"), "# PFSco").unwrap();
     packfs!("copy", store, copy).run().ok();
     same(&copy, &samples().store);
     packfs!("snapshot", "delete", store, "first").run().ok();
