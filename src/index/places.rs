@@ -17,22 +17,20 @@ impl Index {
         })
     }
 
-    /// The frames none of whose blocks a reader takes, since they have other places.
+    /// The frames none of whose blocks a reader takes: they have other places, or no number.
     #[must_use]
     pub fn dead(&self) -> HashSet<FrameId> {
         let mut dead = HashSet::new();
         for (at, segment) in (0u32..).zip(&self.segments) {
             let alone = |home| self.origins.get(home).is_none_or(|origin| origin.0.len() == 1);
-            if segment.homes().iter().all(alone) {
-                continue;
-            }
+            let alone = segment.homes().iter().all(alone);
             let mut live = vec![false; segment.block_count()];
             for range in segment.ranges() {
                 let Some(home) = segment.homes().get(range.home as usize) else { continue };
                 let origin = self.origin(home);
                 for (number, local) in (range.first..).zip(range.local..).take(range.count as usize)
                 {
-                    let here = self.places(&origin, number).next() == Some((at, local));
+                    let here = alone || self.places(&origin, number).next() == Some((at, local));
                     if let Some(live) = live.get_mut(local as usize).filter(|_| here) {
                         *live = true;
                     }

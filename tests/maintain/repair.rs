@@ -97,6 +97,40 @@ fn another_copy_heals_all_damage() {
 }
 
 #[test]
+fn what_was_repaired_can_be_copied_and_collected_and_stays_clean() {
+    let mut dice = Dice(26);
+    let sources: Vec<PathBuf> = (1..=3).map(|number| samples().source(number)).collect();
+    for _ in 0..cases(3) {
+        let (scratch, archive) = put(&hurt_frames(&samples().store, &mut dice, 2));
+        mend(&archive, &sources);
+        let copy = scratch.join("copy");
+        packfs!("copy", archive, copy).run().ok();
+        packfs!("snapshot", "delete", archive, "first").run().ok();
+        packfs!("gc", archive).run().ok();
+        // No pack with damage is left, whatever else is in it.
+        for archive in [&archive, &copy] {
+            let report = checked(archive, Depth::Deep);
+            assert!(report.damages.is_empty(), "{:?}", told(&report));
+        }
+        is_whole(&copy, &STORE);
+    }
+}
+
+#[test]
+fn what_was_given_up_comes_back_from_a_copy_that_is_brought_later() {
+    let packs = samples().store.files.keys().filter(|key| key.starts_with("packs/"));
+    for pack in packs.step_by(3) {
+        let mut files = samples().store.files.clone();
+        files.remove(pack);
+        let (_scratch, archive) = put(&files);
+        let lost = mend(&archive, &[]).report.damages.len();
+        let done = mend(&archive, &[twin().to_owned()]);
+        assert!(done.report.damages.is_empty(), "{lost}: {:?}", told(&done.report));
+        is_whole(&archive, &STORE);
+    }
+}
+
+#[test]
 fn blocks_are_found_in_the_files_and_in_other_archives() {
     let mut dice = Dice(21);
     let sources: Vec<PathBuf> = (1..=3).map(|number| samples().source(number)).collect();
@@ -187,6 +221,23 @@ fn what_is_not_found_is_given_up_and_heals_when_it_is_stored_again() {
         let done = mend(&archive, &[]);
         assert!(done.report.damages.is_empty(), "{:?}", told(&done.report));
         is_whole(&archive, &[(None, 3), (Some("first"), 1), (Some("second"), 2)]);
+    }
+}
+
+#[test]
+fn an_image_that_was_cut_anywhere_is_whole_again_from_a_copy() {
+    let sample = &samples().image;
+    let (_other, copy) = put(&sample.files);
+    let mut dice = Dice(27);
+    for _ in 0..cases(4) {
+        let mut files = sample.files.clone();
+        let image = files.get_mut("").unwrap();
+        let length = 48 + dice.below(image.len() - 48);
+        image.truncate(length);
+        let (_scratch, archive) = put(&files);
+        let done = mend(&archive, std::slice::from_ref(&copy));
+        assert!(done.report.damages.is_empty(), "{length}: {:?}", told(&done.report));
+        is_whole(&archive, &[(None, 3)]);
     }
 }
 

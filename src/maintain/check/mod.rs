@@ -63,15 +63,10 @@ impl Report {
         hurts.map(|hurt| &hurt.path).collect::<HashSet<_>>().len()
     }
 
-    /// The frames of an index that readers take blocks from, and that are damaged or in packs that
-    /// do not say what is in them.
-    ///
-    /// The latter may be whole themselves: of each is told whether nothing is known against it.
+    /// The frames of an index that readers take blocks from, and that lie in packs with damage.
+    /// They may be whole themselves: of each is told whether nothing is known against it.
     pub(super) fn unsound(&self, index: &Index) -> BTreeMap<FrameId, bool> {
-        let mut found = self.known.unsound(index);
-        let dead = index.dead();
-        found.retain(|id, _| !dead.contains(id));
-        found
+        self.known.unsound(index, &index.dead())
     }
 }
 

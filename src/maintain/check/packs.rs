@@ -1,7 +1,7 @@
 //! Checks packs by what they say of themselves: that they are there, are as long as the index says,
 //! and list the same frames.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::damage::{may_go_on, reason};
 use super::{Checker, Damage, What};
@@ -55,17 +55,24 @@ impl Packs {
         self.0.keys().filter(|id| **id != NO_PACK).count()
     }
 
-    /// The frames of an index that are damaged, or in packs that do not say what is in them.
-    pub(super) fn unsound(&self, index: &Index) -> BTreeMap<FrameId, bool> {
-        let bad = self.bad(index);
+    /// The frames of an index that lie in packs that are not whole, but for those that are `dead`.
+    pub(super) fn unsound(
+        &self,
+        index: &Index,
+        dead: &HashSet<FrameId>,
+    ) -> BTreeMap<FrameId, bool> {
+        let mut bad = self.bad(index);
+        bad.retain(|id, _| !dead.contains(id));
         let mut found: BTreeMap<FrameId, bool> = bad.keys().map(|id| (*id, false)).collect();
+        let pack = |id: &FrameId| index.frame(*id).map(|(_, pack)| pack);
+        let hurt: HashSet<Id> = bad.keys().filter_map(pack).collect();
         for (segment, listed) in (0..).zip(index.segments()) {
             for (frame, at) in (0..).zip(0..listed.frame_count()) {
                 let slot = listed.frame(at).map_or(u32::MAX, |(_, slot)| slot);
-                let id = listed.packs().get(slot as usize).map(|(id, _)| id);
-                let pack = id.and_then(|id| self.0.get(id));
-                if pack.is_some_and(|pack| !pack.agrees) {
-                    found.entry(FrameId { segment, frame }).or_insert(true);
+                let Some((id, _)) = listed.packs().get(slot as usize) else { continue };
+                let whole = self.0.get(id).is_none_or(|pack| pack.agrees) && !hurt.contains(id);
+                if !whole && !dead.contains(&FrameId { segment, frame }) {
+                    found.entry(FrameId { segment, frame }).or_insert(*id != NO_PACK);
                 }
             }
         }

@@ -118,6 +118,7 @@ impl Repair<'_> {
         mut remade: Remade<'_>,
     ) -> Result<bool, Error> {
         let found = wanted.blocks.iter().filter(|lost| lost.found).count();
+        let moved = wanted.blocks.iter().filter(|lost| lost.found && lost.own.is_some()).count();
         let left: Vec<&Lost> = wanted.blocks.iter().filter(|lost| !lost.found).collect();
         if found == 0 && left.iter().all(|lost| lost.given_up) {
             return Ok(false);
@@ -127,8 +128,11 @@ impl Repair<'_> {
             again.map(|lost| (lost.length, lost.numbers.clone())).collect();
         remade.give_up(&lost)?;
         let object = put_segment(&*self.storage, remade.finish()?.finish())?;
-        if found > 0 {
-            self.actions.push(format!("{found} blocks: found again, and packed anew"));
+        if found > moved {
+            self.actions.push(format!("{} blocks: found again, and packed anew", found - moved));
+        }
+        if moved > 0 {
+            self.actions.push(format!("{moved} blocks: whole, and moved out of damaged packs"));
         }
         if !left.is_empty() {
             self.actions.push(format!("{} blocks: not found, and given up", left.len()));
@@ -142,7 +146,7 @@ impl Repair<'_> {
         Ok(true)
     }
 
-    /// The blocks of all frames that are damaged, and of packs that do not say what is in them.
+    /// The blocks of all packs that are damaged.
     fn wanted(&self, report: &Report, opened: &[(Kept, Opened)]) -> Result<Wanted, Error> {
         let mut found: BTreeMap<Number, Lost> = BTreeMap::new();
         let mut footers: HashMap<Id, Option<Arc<PackFooter>>> = HashMap::new();
@@ -188,7 +192,7 @@ impl Repair<'_> {
         Ok(wanted)
     }
 
-    /// The hash of a block, as a pack tells that it lies or lay in.
+    /// The hash of a block, as a pack tells that it lies or lay in: here, or in another archive.
     fn name(
         &self,
         index: &Index,
@@ -202,7 +206,12 @@ impl Repair<'_> {
             let (frame, _) = listed.locate(local)?;
             let (record, slot) = listed.frame(frame)?;
             let (id, bytes) = listed.packs().get(slot as usize)?;
-            let read = || pack::footer(&*self.storage, id, *bytes).ok().map(Arc::new);
+            let read = || {
+                let others = self.from.iter().filter_map(From::archive);
+                let footer = |storage: &Arc<dyn Storage>| pack::footer(&**storage, id, *bytes).ok();
+                let mut all = [&self.storage].into_iter().chain(others);
+                all.find_map(footer).map(Arc::new)
+            };
             let footer = footers.entry(*id).or_insert_with(read).as_ref()?;
             let own = own_frame(footer, &record)?;
             let block = (own.first_block as usize)
@@ -213,7 +222,8 @@ impl Repair<'_> {
         })
     }
 
-    /// Takes blocks out of whole frames of packs that do not say what is in them: the index does.
+    /// Takes blocks out of whole frames of damaged packs, by what the index says of them: nothing
+    /// needs such a pack then.
     fn own(
         &self,
         cutter: Cutter,

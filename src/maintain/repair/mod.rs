@@ -140,8 +140,14 @@ struct Repair<'a> {
 impl Repair<'_> {
     fn all(&mut self) -> Result<Report, Error> {
         type Step<'a> = fn(&mut Repair<'a>, &Report) -> Result<bool, Error>;
-        let steps: [Step<'_>; 5] =
-            [Self::objects, Self::settings, Self::lost_root, Self::segments, Self::blocks];
+        let steps: [Step<'_>; 6] = [
+            Self::history,
+            Self::objects,
+            Self::settings,
+            Self::lost_root,
+            Self::segments,
+            Self::blocks,
+        ];
         let mut report = self.check()?;
         for step in steps {
             if report.damages.is_empty() {

@@ -1,11 +1,13 @@
 //! Where what is lost may be found: other archives, and folders of files.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Repair;
 use crate::format::{BlockHash, Config, Cutting, MAX_PACK, VERSION, hex};
 use crate::maintain::check::{Report, What};
+use crate::maintain::copy;
 use crate::maintain::kept::Roots;
 use crate::maintain::{Error, Source};
 use crate::pack;
@@ -29,9 +31,62 @@ impl From {
             false => Ok(Self::Archive(Source::open(path)?.storage)),
         }
     }
+
+    /// The storage of an archive.
+    pub(super) fn archive(&self) -> Option<&Arc<dyn Storage>> {
+        match self {
+            Self::Archive(storage) => Some(storage),
+            Self::Folder(_) => None,
+        }
+    }
 }
 
 impl Repair<'_> {
+    /// Takes all that another copy of this archive shows, where no root is left to tell what this
+    /// one did.
+    pub(super) fn history(&mut self, _: &Report) -> Result<bool, Error> {
+        if !Roots::read(&*self.storage)?.kept.is_empty() {
+            return Ok(false);
+        }
+        let storage = Arc::clone(&self.storage);
+        let others = self.from.iter().filter_map(From::archive).map(Arc::clone);
+        for other in others.collect::<Vec<_>>() {
+            let Some(plan) = self.copy_of_this(&other)? else { continue };
+            let mut count = 0;
+            for (key, _, id) in &plan.objects {
+                self.go_on()?;
+                let is_id =
+                    |bytes: &[u8]| id.is_some_and(|id| *blake3::hash(bytes).as_bytes() == id);
+                if storage.get(key, MAX_PACK).is_ok_and(|bytes| is_id(bytes.as_ref())) {
+                    continue;
+                }
+                storage.put(key, other.get(key, MAX_PACK)?.as_ref())?;
+                count += 1;
+            }
+            let from = other.name();
+            self.actions.push(format!("{count} objects, roots with them: taken from {from}"));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// What there is to copy from another archive, if that shows what this one did: it has some of
+    /// the same objects, and all trees that are left here.
+    fn copy_of_this(&self, other: &Arc<dyn Storage>) -> Result<Option<copy::Plan>, Error> {
+        let stores = read_config(&*self.storage).ok().zip(read_config(&**other).ok());
+        if stores.is_some_and(|(ours, theirs)| ours.store != theirs.store) {
+            return Ok(None);
+        }
+        let Ok(plan) = copy::plan(other, None) else { return Ok(None) };
+        let theirs: HashSet<&str> = plan.objects.iter().map(|(key, ..)| key.as_str()).collect();
+        let trees = self.storage.list("trees/")?;
+        let mut objects = self.storage.list("packs/")?;
+        objects.extend_from_slice(&trees);
+        let same = objects.iter().any(|key| theirs.contains(key.as_str()))
+            && trees.iter().all(|key| theirs.contains(key.as_str()));
+        Ok(same.then_some(plan))
+    }
+
     /// Takes whole objects of the same ids from other archives.
     pub(super) fn objects(&mut self, report: &Report) -> Result<bool, Error> {
         let mut taken = false;
