@@ -1,12 +1,11 @@
 //! `packfs rebuild`: blocks in another place.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use rustix::fs::statvfs;
+use rustix::fs::{Access, access, statvfs};
 use serde_json::json;
 
 use super::flush::request;
@@ -20,7 +19,7 @@ use crate::live::Request;
 use crate::maintain::collect::{Collected, collect};
 use crate::maintain::copy::{self, copy};
 use crate::maintain::rebuild::{self, Made, RebuildOptions, Rebuilt, Trace};
-use crate::storage::{Draft, LocalStorage, Storage};
+use crate::storage::{Draft, Storage};
 
 /// What an order that a trace tells starts with.
 const TRACE: &str = "trace:";
@@ -50,7 +49,7 @@ pub(super) struct RebuildArgs {
     order: Option<Wanted>,
     #[command(flatten)]
     frames: FrameArgs,
-    /// No more than so many bytes of blocks, those that need it most first
+    /// No more than so many bytes of blocks, but one pack at least; those that need it most first
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_bytes: Option<u64>,
     /// Begin nothing new after so many seconds
@@ -120,6 +119,12 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
         return image(args, &options, start);
     }
     let storage = archive::writable(&args.store)?;
+    if !args.dry_run {
+        // Not after much was read.
+        access(&args.store, Access::WRITE_OK).map_err(|error| {
+            Failure::Failed(format!("{}: {}", args.store.display(), io::Error::from(error)))
+        })?;
+    }
     let _alone = if args.dry_run { None } else { Some(alone(&*storage)?) };
     let plan = rebuild::plan(&storage, &options)?;
     let sum = plan.sum;
@@ -128,9 +133,8 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
     }
     let progress = Progress::new(args.quiet || args.json);
     let done = check_room(&args.store, &sum).and_then(|()| {
-        let Some((made, sum)) = rebuild::write(plan, &*storage, &options, &progress)? else {
-            return Ok((sum, None));
-        };
+        let (made, sum) = rebuild::write(plan, &*storage, &options, &progress)?;
+        let Some(made) = made else { return Ok((sum, None)) };
         adopt(&args.store, &*storage, &made)?;
         Ok((sum, Some(collect_here(&args.store, &storage, &progress)?)))
     });
@@ -153,18 +157,18 @@ fn image(args: &RebuildArgs, options: &RebuildOptions, start: Instant) -> Outcom
         return report(args, sum, None, start);
     }
     drop(plan);
-    let fail = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
     let around = path.parent().filter(|around| !around.as_os_str().is_empty());
     let around = around.unwrap_or(Path::new("."));
-    let temp = tempfile::Builder::new().prefix(".packfs-").tempdir_in(around).map_err(fail)?;
-    let store: Arc<dyn Storage> = Arc::new(LocalStorage::new(temp.path()));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Its objects are there for a while, as those of a store that is never published.
+    let taken_out = Draft::new(&around.join(format!("{name}.rebuilt")), false)?;
+    let store = taken_out.storage();
     let progress = Progress::new(args.quiet || args.json);
     let done = check_room(around, &Rebuilt { stored: 3 * sum.stored, ..sum }).and_then(|()| {
         copy(&copy::plan(&image, None)?, &*image, &*store, &progress)?;
         let plan = rebuild::plan(&store, options)?;
-        let Some((made, sum)) = rebuild::write(plan, &*store, options, &progress)? else {
-            return Ok((sum, None));
-        };
+        let (made, sum) = rebuild::write(plan, &*store, options, &progress)?;
+        let Some(made) = made else { return Ok((sum, None)) };
         rebuild::adopt(&*store, &made, time::now())?;
         let collected = collect(&store, time::now(), &progress, &mut || Ok(()))?;
         let draft = Draft::new(path, true)?;
@@ -221,9 +225,12 @@ fn report(
                 "written_bytes": sum.written,
                 "freed_bytes": freed,
                 "damaged_blocks": sum.damaged,
+                "late": sum.late,
                 "seconds": start.elapsed().as_secs_f64(),
             });
             writeln!(output, "{json}")?;
+        } else if sum.packs == 0 && sum.late && !args.quiet {
+            writeln!(output, "{store}: the time was up before any pack was done; run it again")?;
         } else if sum.packs == 0 && !args.quiet {
             writeln!(output, "{store}: nothing to rebuild; --all writes every pack anew")?;
         } else if !args.quiet {
@@ -239,6 +246,9 @@ fn report(
             if !args.dry_run {
                 let (written, freed) = (size::show(sum.written), size::show(freed));
                 writeln!(output, "{written} written, {freed} freed")?;
+                if sum.late {
+                    writeln!(output, "the time was up before all of them were done; run it again")?;
+                }
             }
         }
         Ok(())

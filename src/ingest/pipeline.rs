@@ -147,7 +147,7 @@ fn run_all<J: Send>(
             drop(batches.0);
             for (n, mut compressor) in compressors.into_iter().enumerate() {
                 let frames = frames.1.clone();
-                let body = move || squeeze(&frames, &mut compressor, packing.dense, stop);
+                let body = move || squeeze(&frames, &mut compressor, packing.dense, monitor, stop);
                 start(scope, format!("squeeze-{n}"), body)?;
             }
             drop(frames.1);
@@ -260,10 +260,11 @@ fn squeeze(
     frames: &Receiver<FrameJob>,
     compressor: &mut Compressor,
     dense: bool,
+    monitor: &dyn Monitor,
     stop: &AtomicBool,
 ) {
     for (frame, done) in frames {
-        if stop.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) || monitor.cancelled() {
             continue;
         }
         let (codec, stored) = compressor.compress(frame.bytes, dense || frame.dense);
@@ -284,7 +285,11 @@ fn write(
     let mut last: Option<Id> = None;
     let mut pack = writer.begin(last);
     for frame in order {
-        let Ok(frame) = frame.recv() else { return Err(CreateError::Thread) };
+        let frame = frame.recv();
+        if monitor.cancelled() {
+            return Err(CreateError::Cancelled);
+        }
+        let Ok(frame) = frame else { return Err(CreateError::Thread) };
         let inflated: u64 = frame.blocks.iter().map(|(length, _)| u64::from(*length)).sum();
         if !pack.0.is_empty() && pack.0.inflated() + inflated > packing.pack_size {
             last = Some(writer.put(pack)?);

@@ -120,7 +120,7 @@ pub fn collect(
     let survey = Survey::of(&**storage)?;
     let dead = Dead::find(storage, &survey.roots)?;
     collected.dead = dead.within;
-    if dead.packs.is_empty() {
+    if !dead.any {
         return Ok(collected);
     }
     if monitor.cancelled() {
@@ -148,7 +148,7 @@ pub fn plan(storage: &Arc<dyn Storage>) -> Result<Collected, Error> {
         needed.add(storage, root, true)?;
     }
     for kept in &survey.roots.kept {
-        needed.add(storage, &kept.root, dead.packs.is_empty())?;
+        needed.add(storage, &kept.root, !dead.any)?;
     }
     needed.0.extend(dead.live.iter().map(crate::pack::key));
     let mut would =
@@ -206,14 +206,16 @@ fn is_object(key: &str) -> bool {
     [tree::key(&id), index_key(&id), crate::pack::key(&id)].iter().any(|own| own == key)
 }
 
-/// Packs without a block that the newest root or a snapshot refers to.
+/// Listed packs without a block that the newest root or a snapshot refers to.
 struct Dead {
     /// The index of all these roots together.
     index: Index,
-    /// Packs that are listed and not needed.
-    packs: HashSet<Id>,
-    /// Packs that are.
+    /// Whether there are any.
+    any: bool,
+    /// Those that are needed.
     live: HashSet<Id>,
+    /// Where these are listed: the segment, and the first block. A pack may have been listed again.
+    units: HashSet<(u32, u32)>,
     /// Bytes of blocks that are not referred to in packs that are needed.
     within: u64,
 }
@@ -223,19 +225,20 @@ impl Dead {
         let index = joined(&**storage, roots)?;
         let trees = open_trees(storage, roots.kept.iter().map(|kept| &kept.root))?;
         let marks = mark(&index, &trees)?;
-        let (mut packs, mut live, mut within) = (HashSet::new(), HashSet::new(), 0);
+        let (mut live, mut listed, mut any, mut within) =
+            (HashSet::new(), HashSet::new(), false, 0);
         for (at, segment) in (0..).zip(index.segments()) {
             for unit in units(at, segment) {
                 let (used, all) = weigh(&unit, segment, &marks);
-                packs.insert(unit.pack.0);
+                any |= used == 0;
                 if used > 0 {
                     live.insert(unit.pack.0);
+                    listed.insert((unit.segment, unit.blocks.start));
                     within += all - used;
                 }
             }
         }
-        packs.retain(|id| !live.contains(id));
-        Ok(Self { index, packs, live, within })
+        Ok(Self { index, any, live, units: listed, within })
     }
 }
 
@@ -259,7 +262,7 @@ fn publish(
     created: i64,
 ) -> Result<(), Error> {
     let numbers = Numbers::of(&dead.index);
-    let keep = |unit: &Unit| dead.live.contains(&unit.pack.0);
+    let keep = |unit: &Unit| dead.units.contains(&(unit.segment, unit.blocks.start));
     let links = links(&**storage, &dead.index, &numbers, keep)?;
     let built = list(&dead.index, &numbers, keep, &links)?;
     let put = built.into_iter().map(|segment| put_segment(&**storage, segment));

@@ -242,7 +242,7 @@ impl Model {
         };
         let plan = rebuild::plan(storage, &options).unwrap();
         let made = rebuild::write(plan, &**storage, &options, &Quiet::default());
-        if let Ok(Some((made, _))) = made {
+        if let Ok((Some(made), _)) = made {
             let _ = rebuild::adopt(&**storage, &made, 0);
         }
     }

@@ -65,6 +65,38 @@ fn packs_are_written_as_they_are_asked_for() {
 }
 
 #[test]
+fn what_comes_out_as_it_was_is_not_counted_twice() {
+    let scratch = Scratch::new();
+    Folder::open(scratch.path()).folder("source", |at| at.file("noise", noise(3_000_000, 1)));
+    let store = scratch.join("store");
+    packfs!("create", scratch.join("source"), store).run().ok();
+    let info = || packfs!("info", store).run().ok().text();
+    packfs!("rebuild", store, "--order", "path").run().ok();
+    let (before, keys) = (info(), object_keys(&store).len());
+    for _ in 0..2 {
+        let done = json(&packfs!("rebuild", store, "--json", "--order", "path").run().ok().text());
+        assert_eq!(done["dead_bytes"], 0, "{done}");
+    }
+    let line = |text: &str| text.lines().find(|line| line.contains("unique")).unwrap().to_owned();
+    assert_eq!((line(&info()), object_keys(&store).len()), (line(&before), keys));
+    let said = packfs!("rebuild", store).run().ok().text();
+    assert!(said.contains("nothing to rebuild"), "{said}");
+}
+
+#[test]
+fn what_there_was_no_time_for_is_not_said_to_be_done() {
+    let (_scratch, store) = store();
+    let keys = object_keys(&store);
+    let done =
+        json(&packfs!("rebuild", store, "--json", "--all", "--max-time", "0").run().ok().text());
+    let of = |key: &str| done[key].as_u64().unwrap();
+    assert_eq!((of("packs"), of("live_bytes"), of("written_bytes")), (0, 0, 0), "{done}");
+    assert_eq!((&done["late"], object_keys(&store)), (&Value::Bool(true), keys));
+    let said = packfs!("rebuild", store, "--all", "--max-time", "0").run().ok().text();
+    assert!(said.contains("run it again"), "{said}");
+}
+
+#[test]
 fn what_was_read_first_comes_first() {
     let scratch = Scratch::new();
     let top = Folder::open(scratch.path());

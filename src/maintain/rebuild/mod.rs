@@ -13,7 +13,7 @@ mod sequence;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::Error;
@@ -79,6 +79,8 @@ pub struct Rebuilt {
     pub written: u64,
     /// Blocks that stay where they are because they cannot be read.
     pub damaged: u64,
+    /// Whether it was too late before all of it was done.
+    pub late: bool,
 }
 
 /// What a rebuild made, which is to be [adopted](adopt).
@@ -199,8 +201,8 @@ fn choose(store: &Store, marks: &Marks, options: &RebuildOptions) -> (HashSet<Id
     (ids, sum)
 }
 
-/// Writes what was planned; `None` if there is nothing to be done. What comes of it is to be
-/// [adopted](adopt).
+/// Writes what was planned, and says what it was; with `None` if nothing was to be done, or it was
+/// too late for all of it. What comes of it is to be [adopted](adopt).
 ///
 /// # Errors
 /// If something cannot be written, or the monitor says stop: then nothing has changed. Blocks that
@@ -210,7 +212,7 @@ pub fn write(
     storage: &dyn Storage,
     options: &RebuildOptions,
     monitor: &dyn Monitor,
-) -> Result<Option<(Made, Rebuilt)>, Error> {
+) -> Result<(Option<Made>, Rebuilt), Error> {
     let Plan { store, moving, tree, mut sum } = plan;
     let undo = Undo::new(storage);
     let mut made = Made::default();
@@ -224,8 +226,11 @@ pub fn write(
         store.with_tree(&object)?.check_own_pages()?;
         made.tree = Some([store.root().1.tree, object]);
     }
+    if monitor.cancelled() {
+        return Err(Error::Cancelled);
+    }
     sum.written = undo.keep();
-    Ok((made != Made::default()).then_some((made, sum)))
+    Ok(((made != Made::default()).then_some(made), sum))
 }
 
 /// Packs blocks anew, and writes segments that say where they are.
@@ -241,12 +246,13 @@ fn pack(
     let sequence = Sequence::of(store, &moving, options)?;
     monitor.phase(Phase::Pack);
     monitor.total(sequence.files(), sum.live);
-    let damaged = AtomicU64::new(0);
+    let mut left = moving.clone();
+    let (damaged, late) = (AtomicU64::new(0), AtomicBool::new(false));
     let mut index = IndexBuilder::default();
     let mut built = Vec::new();
     for (files, versions, window) in sequence.parts() {
         // What one part has packed, the next does not know.
-        let moving = Moving::new(store);
+        let blocks = Moving::new(store);
         let mut packing = options.packing.packing(versions);
         let config = store.config();
         packing.hash_len = usize::from(config.hash_len);
@@ -255,18 +261,22 @@ fn pack(
         if !window {
             packing.window = 0;
         }
-        let work = |blocks: &[Vec<Coming>], feeder: &mut Feeder| {
-            blocks.iter().try_for_each(|file| feed(&moving, file, feeder, monitor, &damaged))
+        let work = |files: &[Vec<Coming>], feeder: &mut Feeder| {
+            files.iter().try_for_each(|file| feed(&blocks, file, feeder, monitor, &damaged))
         };
-        let jobs = jobs(files, store, options.until);
-        let packed = pack_anew(jobs, work, &moving, &packing, storage, monitor)?;
+        let jobs = jobs(files, store, options.until, &late);
+        let packed = pack_anew(jobs, work, &blocks, &packing, storage, monitor)?;
         built.push(packed.index);
+        blocks.each_read(|block| _ = left.take(block.segment, block.local));
     }
     for part in built {
         let (bytes, _) = part.finish();
         if let Ok(segment) = Segment::open(bytes.as_slice()) {
             index.add_segment(&segment);
         }
+    }
+    if late.into_inner() {
+        *sum = Rebuilt { of: sum.of, late: true, ..done(store, &moving, &left) };
     }
     sum.damaged = damaged.into_inner();
     if index.block_count() == 0 {
@@ -276,6 +286,29 @@ fn pack(
     Segment::open(finished.0.as_slice())
         .map_err(|error| Error::Refused(format!("the new index does not check out: {error}")))?;
     Ok(vec![put_segment(storage, finished)?])
+}
+
+/// The packs of which all that was to be moved was, where some is `left`.
+fn done(store: &Store, moving: &Marks, left: &Marks) -> Rebuilt {
+    let mut packs: BTreeMap<Id, (Weight, u64)> = BTreeMap::new();
+    for (at, segment) in (0..).zip(store.index().segments()) {
+        for unit in units(at, segment) {
+            let (live, all) = weigh(&unit, segment, moving);
+            let (weight, left_of) = packs.entry(unit.pack.0).or_default();
+            weight.stored = unit.pack.1;
+            weight.live += live;
+            weight.all += all;
+            *left_of += weigh(&unit, segment, left).0;
+        }
+    }
+    let mut sum = Rebuilt::default();
+    for (weight, _) in packs.values().filter(|(weight, left)| weight.live > 0 && *left == 0) {
+        sum.packs += 1;
+        sum.stored += weight.stored;
+        sum.live += weight.live;
+        sum.dead += weight.all - weight.live;
+    }
+    sum
 }
 
 /// Hands over the blocks of a file.
@@ -314,11 +347,12 @@ fn feed(
     feeder.tell(Item::End(End { file: 0, digest: None, trouble: None }))
 }
 
-/// Files, a few at a time, until it is too late.
+/// Files, a few at a time, until it is too `late`.
 fn jobs<'a>(
     files: &'a [Vec<Coming>],
     store: &'a Store,
     until: Option<Instant>,
+    late: &'a AtomicBool,
 ) -> impl Iterator<Item = &'a [Vec<Coming>]> + Send {
     let segments = store.index().segments();
     let length = |file: &[Coming]| -> u64 {
@@ -330,7 +364,8 @@ fn jobs<'a>(
     };
     let mut rest = files;
     std::iter::from_fn(move || {
-        if until.is_some_and(|until| Instant::now() >= until) {
+        if !rest.is_empty() && until.is_some_and(|until| Instant::now() >= until) {
+            late.store(true, Ordering::Relaxed);
             return None;
         }
         let (mut bytes, mut blocks) = (0, 0);

@@ -82,6 +82,11 @@ impl<'a> Moving<'a> {
         names.names.insert(block, name);
     }
 
+    /// Tells each block that was read.
+    pub fn each_read(&self, each: impl FnMut(Block)) {
+        self.names.lock().names.keys().copied().for_each(each);
+    }
+
     /// What a block is called, if it was read.
     pub fn name(&self, block: Block) -> Option<Id> {
         self.names.lock().names.get(&block).copied()
