@@ -246,6 +246,21 @@ fn an_image_that_was_cut_anywhere_is_whole_again_from_a_copy() {
 }
 
 #[test]
+fn a_copy_that_is_damaged_itself_is_named_and_not_taken() {
+    let mut files = samples().image.files.clone();
+    let places = layout::places(&files);
+    let frame = places.iter().rfind(|place| place.kind == "frame").unwrap();
+    let image = files.get_mut("").unwrap();
+    image[frame.range.start] ^= 1;
+    let (_other, copy) = put(&files);
+    let half = files[""].len() / 2;
+    files.get_mut("").unwrap().truncate(half);
+    let (_scratch, archive) = put(&files);
+    packfs!("fsck", archive, "--repair", "--from", copy).run().fails(8, &["is damaged", "fsck"]);
+    assert_eq!(fs::read(&archive).unwrap(), files[""]);
+}
+
+#[test]
 fn what_is_whole_of_an_image_that_was_cut_is_salvaged() {
     let sample = &samples().image;
     let mut dice = Dice(23);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Repair;
-use crate::format::{BlockHash, Config, Cutting, MAX_PACK, VERSION, hex};
+use crate::format::{BlockHash, Config, Cutting, Id, MAX_PACK, VERSION, hex};
 use crate::maintain::check::{Report, What};
 use crate::maintain::copy;
 use crate::maintain::kept::Roots;
@@ -48,22 +48,15 @@ impl Repair<'_> {
         if !Roots::read(&*self.storage)?.kept.is_empty() {
             return Ok(false);
         }
-        let storage = Arc::clone(&self.storage);
-        let others = self.from.iter().filter_map(From::archive).map(Arc::clone);
-        for other in others.collect::<Vec<_>>() {
-            let Some(plan) = self.copy_of_this(&other)? else { continue };
-            let mut count = 0;
-            for (key, _, id) in &plan.objects {
-                self.go_on()?;
-                let is_id =
-                    |bytes: &[u8]| id.is_some_and(|id| *blake3::hash(bytes).as_bytes() == id);
-                if storage.get(key, MAX_PACK).is_ok_and(|bytes| is_id(bytes.as_ref())) {
-                    continue;
-                }
-                storage.put(key, other.get(key, MAX_PACK)?.as_ref())?;
-                count += 1;
-            }
-            let from = other.name();
+        for other in self.from.iter().filter_map(From::archive) {
+            let Some(mut plan) = self.copy_of_this(other)? else { continue };
+            let is_here = |key: &str, id: Id| {
+                let bytes = self.storage.get(key, MAX_PACK);
+                bytes.is_ok_and(|bytes| *blake3::hash(bytes.as_ref()).as_bytes() == id)
+            };
+            plan.objects.retain(|(key, _, id)| id.is_none_or(|id| !is_here(key, id)));
+            copy::copy(&plan, &**other, &*self.storage, self.monitor)?;
+            let (count, from) = (plan.objects.len(), other.name());
             self.actions.push(format!("{count} objects, roots with them: taken from {from}"));
             return Ok(true);
         }
