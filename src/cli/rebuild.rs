@@ -161,7 +161,7 @@ fn image(args: &RebuildArgs, options: &RebuildOptions, start: Instant) -> Outcom
     let around = around.unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Its objects are there for a while, as those of a store that is never published.
-    let taken_out = Draft::new(&around.join(format!("{name}.rebuilt")), false)?;
+    let taken_out = Draft::new(&around.join(format!(".{name}.rebuilt")), false)?;
     let store = taken_out.storage();
     let progress = Progress::new(args.quiet || args.json);
     let done = check_room(around, &Rebuilt { stored: 3 * sum.stored, ..sum }).and_then(|()| {

@@ -253,6 +253,7 @@ mod tests {
         fs::write(folder.path().join("home/letter"), "").unwrap();
         assert!(Draft::new(&folder.path().join("home"), true).is_err());
     }
+
     #[test]
     fn what_a_killed_process_left_goes_and_what_is_in_use_stays() {
         let folder = tempfile::tempdir().unwrap();

@@ -83,6 +83,15 @@ pub struct Rebuilt {
     pub late: bool,
 }
 
+impl Rebuilt {
+    fn add(&mut self, weight: &Weight) {
+        self.packs += 1;
+        self.stored += weight.stored;
+        self.live += weight.live;
+        self.dead += weight.all - weight.live;
+    }
+}
+
 /// What a rebuild made, which is to be [adopted](adopt).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Made {
@@ -151,8 +160,8 @@ pub fn plan(storage: &Arc<dyn Storage>, options: &RebuildOptions) -> Result<Plan
     Ok(Plan { store, moving, tree, sum })
 }
 
-/// The packs to be written anew.
-fn choose(store: &Store, marks: &Marks, options: &RebuildOptions) -> (HashSet<Id>, Rebuilt) {
+/// What packs weigh, of the blocks that are marked.
+fn weights(store: &Store, marks: &Marks) -> BTreeMap<Id, Weight> {
     let mut packs: BTreeMap<Id, Weight> = BTreeMap::new();
     for (at, segment) in (0..).zip(store.index().segments()) {
         for unit in units(at, segment) {
@@ -163,6 +172,12 @@ fn choose(store: &Store, marks: &Marks, options: &RebuildOptions) -> (HashSet<Id
             weight.all += all;
         }
     }
+    packs
+}
+
+/// The packs to be written anew.
+fn choose(store: &Store, marks: &Marks, options: &RebuildOptions) -> (HashSet<Id>, Rebuilt) {
+    let mut packs = weights(store, marks);
     // What nothing refers to at all is for who collects.
     packs.retain(|id, weight| weight.live > 0 && *id != NO_PACK);
     let of = packs.len() as u64;
@@ -192,10 +207,7 @@ fn choose(store: &Store, marks: &Marks, options: &RebuildOptions) -> (HashSet<Id
         if sum.packs > 0 && sum.live + weight.live > options.max_bytes {
             break;
         }
-        sum.packs += 1;
-        sum.stored += weight.stored;
-        sum.live += weight.live;
-        sum.dead += weight.all - weight.live;
+        sum.add(&weight);
         ids.insert(id);
     }
     (ids, sum)
@@ -290,23 +302,12 @@ fn pack(
 
 /// The packs of which all that was to be moved was, where some is `left`.
 fn done(store: &Store, moving: &Marks, left: &Marks) -> Rebuilt {
-    let mut packs: BTreeMap<Id, (Weight, u64)> = BTreeMap::new();
-    for (at, segment) in (0..).zip(store.index().segments()) {
-        for unit in units(at, segment) {
-            let (live, all) = weigh(&unit, segment, moving);
-            let (weight, left_of) = packs.entry(unit.pack.0).or_default();
-            weight.stored = unit.pack.1;
-            weight.live += live;
-            weight.all += all;
-            *left_of += weigh(&unit, segment, left).0;
-        }
-    }
+    let (moving, left) = (weights(store, moving), weights(store, left));
     let mut sum = Rebuilt::default();
-    for (weight, _) in packs.values().filter(|(weight, left)| weight.live > 0 && *left == 0) {
-        sum.packs += 1;
-        sum.stored += weight.stored;
-        sum.live += weight.live;
-        sum.dead += weight.all - weight.live;
+    for (id, weight) in moving.iter().filter(|(_, weight)| weight.live > 0) {
+        if left.get(id).is_none_or(|left| left.live == 0) {
+            sum.add(weight);
+        }
     }
     sum
 }
