@@ -8,9 +8,10 @@ use std::fmt::Debug;
 
 use packfs::format::{
     BlockHash, Codec, Config, Contents, Cutting, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
-    ExtentPage, FormatError, InodePage, JournalBase, JournalHead, PackFooter, Range, Root, Sealer,
-    Section, Segment, Snapshot, TAIL_LEN, TreeFooter, VERSION, check, group_length, group_number,
-    open, open_group, open_with, read_tail, seal, seal_group, tail, valid_snapshot_name,
+    ExtentPage, FormatError, InodePage, JournalBase, JournalHead, PackFooter, ParityTable, Range,
+    Root, Sealer, Section, Segment, Snapshot, TAIL_LEN, TreeFooter, VERSION, check, group_length,
+    group_number, open, open_group, open_with, read_tail, seal, seal_group, tail,
+    valid_snapshot_name,
 };
 use packfs::maintain::rebuild::Trace;
 use packfs::pack::Inflation;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("pack_footer", pack_footer),
     ("index", index),
     ("ranges", ranges),
+    ("parity", parity),
     ("trace", trace),
     ("inodes", inodes),
     ("entries", entries),
@@ -42,7 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("tar", tar),
 ];
 
-const ENVELOPED: [Section; 12] = [
+const ENVELOPED: [Section; 13] = [
     Section::PackHead,
     Section::PackFooter,
     Section::Index,
@@ -55,6 +57,7 @@ const ENVELOPED: [Section; 12] = [
     Section::Snapshot,
     Section::ImageHead,
     Section::Contents,
+    Section::Parity,
 ];
 
 /// Decodes `data` as a section and as a payload; what decodes must survive its own encoder.
@@ -165,6 +168,14 @@ pub fn snapshot(data: &[u8]) {
 pub fn ranges(data: &[u8]) {
     let decode = |bytes: &[u8]| Range::decode_all(bytes, 3, 1 << 20);
     both_ways(Section::Ranges, data, decode, |ranges| Range::encode_all(ranges), |_| ());
+}
+
+/// The table of a parity set.
+pub fn parity(data: &[u8]) {
+    both_ways(Section::Parity, data, ParityTable::decode, ParityTable::encode, |table| {
+        let members = table.members.iter().map(|member| member.shards(table.shard));
+        assert_eq!(members.sum::<usize>(), table.data());
+    });
 }
 
 /// An access trace, whole and with the input as its reads.

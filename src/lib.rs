@@ -11,6 +11,7 @@
 //! | [`format`] | bytes ↔ structs, one file per section of `format-spec.md`; no I/O |
 //! | [`tar`] | tar archives, read and written as streams |
 //! | [`storage`] | where bytes live: local, image, memory |
+//! | [`parity`] | recovery of objects without another copy |
 //! | [`pack`] | one pack: writer, codec |
 //! | [`index`] | segments together: block number → frame |
 //! | [`tree`] | pages of inodes, directories, extents: reader, writer |
@@ -41,6 +42,7 @@ pub mod maintain;
 pub mod monitor;
 pub mod mount;
 pub mod pack;
+pub mod parity;
 pub mod restore;
 pub mod storage;
 pub mod store;

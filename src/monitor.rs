@@ -19,6 +19,8 @@ pub enum Phase {
     Copy,
     /// Making good what is damaged.
     Repair,
+    /// Making parity.
+    Parity,
 }
 
 impl Phase {
@@ -34,6 +36,7 @@ impl Phase {
             Self::Check => "checking",
             Self::Copy => "copying",
             Self::Repair => "repairing",
+            Self::Parity => "adding parity",
         }
     }
 }

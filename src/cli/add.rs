@@ -16,6 +16,7 @@ use super::stdin::{STDIN, Stdin, expect_tar};
 use super::{Failure, Outcome, archive, logger, time};
 use crate::format::MAX_NAME;
 use crate::ingest::{CreateOptions, Source, add};
+use crate::maintain::protect::protect;
 use crate::store::{OpenOptions, Store};
 
 /// Add files and folders to a store
@@ -63,6 +64,11 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
     let progress = Progress::new(args.packing.quiet || args.packing.json);
     let start = Instant::now();
     let added = add(source, &at, &store, &options, &progress);
+    let added = added.map_err(Failure::from).and_then(|mut added| {
+        let storage = store.shared_storage();
+        added.written += protect(&storage, args.packing.parity, &HashSet::new(), &progress)?;
+        Ok(added)
+    });
     let problems = progress.finish();
     let added = added?;
     let (archive, took) = (args.store.as_path(), start.elapsed());

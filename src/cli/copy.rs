@@ -1,5 +1,6 @@
 //! `packfs copy`: an archive, or what is missing of it, to another place.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -13,6 +14,7 @@ use super::output::print;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size};
 use crate::maintain::copy::{Plan, copy, plan};
+use crate::maintain::protect::{percent, protect};
 use crate::monitor::show;
 use crate::storage::{Draft, ErrorKind, LocalStorage, Storage, is_store};
 use crate::store::CONFIG;
@@ -22,7 +24,8 @@ use crate::store::CONFIG;
 #[command(
     after_help = "Copied is what the newest root and the snapshots need. TO ending in .pfs is an \
     image, any other name a store. A store that is there must be an older copy of the same one: it \
-    gets what it lacks. Each object is verified by its id. A copy to a store that was interrupted \
+    gets what it lacks. Each object is verified by its id. \
+    Parity is made anew, as much as FROM has. A copy to a store that was interrupted \
     goes on where it ended when it is run again."
 )]
 pub(super) struct CopyArgs {
@@ -76,6 +79,7 @@ fn to_image(
     if !args.dry_run {
         let draft = Draft::new(&args.to, false)?;
         copy(&plan, &**from, &*draft.storage(), progress)?;
+        protect(&draft.storage(), percent(&**from)?, &HashSet::new(), progress)?;
         draft.publish()?;
     }
     Ok(plan)
@@ -90,20 +94,21 @@ fn to_store(
     if there && !args.to.join(CONFIG).is_file() && !is_store(&args.to) {
         return Err(ErrorKind::Foreign.of(&args.to.display().to_string()).into());
     }
-    let to = LocalStorage::new(&args.to);
+    let to: Arc<dyn Storage> = Arc::new(LocalStorage::new(&args.to));
     if args.dry_run {
-        return Ok(plan(from, there.then_some(&to as &dyn Storage))?);
+        return Ok(plan(from, there.then_some(&*to))?);
     }
     // Nothing is made for what cannot be copied.
-    plan(from, there.then_some(&to as &dyn Storage))?;
+    plan(from, there.then_some(&*to))?;
     if !there {
         fs::create_dir(&args.to)
             .map_err(|error| Failure::Failed(format!("{}: {error}", args.to.display())))?;
     }
     let _lock = archive::lock(&args.to)?;
     // Anew: what is there may have changed until it was locked.
-    let plan = plan(from, Some(&to))?;
-    copy(&plan, &**from, &to, progress)?;
+    let plan = plan(from, Some(&*to))?;
+    copy(&plan, &**from, &*to, progress)?;
+    protect(&to, percent(&**from)?, &HashSet::new(), progress)?;
     Ok(plan)
 }
 

@@ -1,5 +1,6 @@
 //! `packfs create`: a folder or a tar goes in, an archive comes out.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use super::stdin::{STDIN, Stdin, expect_tar};
 use super::{Failure, Outcome, size, time};
 use crate::format::{BlockHash, MAX_BLOCK};
 use crate::ingest::{CreateOptions, Source, create};
+use crate::maintain::protect::protect;
 use crate::monitor::Monitor;
 use crate::storage::Draft;
 
@@ -68,6 +70,10 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     let mut stdin = Stdin::new();
     let source = if tar { Source::Tar(&mut stdin) } else { Source::Folder(&args.src) };
     let summary = create(source, &*draft.storage(), &options, &progress);
+    let summary = summary.map_err(Failure::from).and_then(|summary| {
+        protect(&draft.storage(), args.packing.parity, &HashSet::new(), &progress)?;
+        Ok(summary)
+    });
     let problems = progress.finish();
     let summary = summary?;
     if progress.cancelled() {

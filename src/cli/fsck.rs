@@ -37,10 +37,10 @@ const CANCELLED: u8 = 32;
     --deep also verifies ids of objects and hashes of blocks, and counts what the tree says.\n\n\
     With --json, each damage is an object of one line with `what` (image, settings, root, \
     snapshot, segment, index, tree, page, pack, pack table, frame, block, lost, object, \
-    shape), `object`, `place`, `at`, `why` and `hurts`: a list of objects with `roots`, `path` \
-    and `bytes` ([from, to]), `names` ([from, to], of a folder that cannot be listed), `all` \
-    or `wrong` (both true). The last line has `damages`, `paths`, `roots`, `packs`, `bytes`, \
-    and `unneeded` and `unneeded_bytes` (null if they cannot be told).\n\n\
+    shape, parity), `object`, `place`, `at`, `why` and `hurts`: a list of objects with `roots`, \
+    `path` and `bytes` ([from, to]), `names` ([from, to], of a folder that cannot be listed), \
+    `all` or `wrong` (both true). The last line has `damages`, `paths`, `roots`, `packs`, \
+    `bytes`, and `unneeded` and `unneeded_bytes` (null if they cannot be told).\n\n\
     Exit codes: 0 clean, 1 repaired, 4 damaged, 8 could not be checked, 16 bad usage, 32 \
     interrupted."
 )]
@@ -251,6 +251,7 @@ fn name(what: What) -> &'static str {
         What::Lost => "lost",
         What::Object => "object",
         What::Shape => "shape",
+        What::Parity => "parity",
     }
 }
 

@@ -14,8 +14,10 @@ use super::{Failure, Outcome, size, users};
 use crate::format::{Extent, hex};
 use crate::fs::ArchiveFs;
 use crate::index::{Missing, Piece, Run};
+use crate::maintain::protect;
 use crate::maintain::users::Wanted;
 use crate::monitor::show;
+use crate::parity::Set;
 use crate::storage::StorageError;
 use crate::store::{INFLATED, Store};
 
@@ -78,6 +80,8 @@ struct Sums {
     /// For each byte of a block, how many bytes of its frame are inflated to read the block.
     inflated: u128,
     index_bytes: u64,
+    /// Sets, their percentage and bytes.
+    parity: Option<(u64, u32, u64)>,
     /// By codec: frames, stored bytes, inflated bytes.
     codecs: BTreeMap<&'static str, (u64, u64, u64)>,
 }
@@ -89,6 +93,10 @@ impl Sums {
         for key in storage.list("")? {
             sums.bytes += storage.size(&key)?;
         }
+        let (sets, _) = protect::sets(storage)?;
+        let percent = sets.iter().map(Set::percent).max();
+        let bytes = sets.iter().map(Set::length).sum();
+        sums.parity = percent.map(|percent| (sets.len() as u64, percent, bytes));
         let (_, root) = store.root();
         sums.index_bytes = root.segments.iter().map(|segment| segment.length).sum();
         for segment in store.index().segments() {
@@ -150,6 +158,8 @@ impl Sums {
             "blocks": self.blocks,
             "index_bytes": self.index_bytes,
             "tree_bytes": root.tree.length,
+            "parity_percent": self.parity.map(|(_, percent, _)| percent),
+            "parity_bytes": self.parity.map(|(.., bytes)| bytes),
             "hash": store.config().hash,
             "cutting": store.config().cutting,
             "codecs": codecs,
@@ -176,6 +186,10 @@ impl Sums {
         writeln!(output, "  packs     {packs}, {bytes}: {frames} frames, {blocks} blocks")?;
         let (index, tree) = (size::show(self.index_bytes), size::show(root.tree.length));
         writeln!(output, "  metadata  tree {tree}, index {index}")?;
+        if let Some((sets, percent, bytes)) = self.parity {
+            let (sets, bytes) = (size::count(sets), size::show(bytes));
+            writeln!(output, "  parity    {percent}% in {sets} sets, {bytes}")?;
+        }
         for (name, (frames, stored, inflated)) in &self.codecs {
             let (from, to) = (size::show(*inflated), size::show(*stored));
             let frames = size::count(*frames);

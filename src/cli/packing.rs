@@ -19,6 +19,10 @@ pub(super) struct PackingArgs {
     /// Order in which files are packed; chosen by the tree unless given. A tar: as it comes
     #[arg(long, value_enum)]
     order: Option<OrderArg>,
+    /// Recovery data, in percent of what it protects: fsck --repair and reading make good that much
+    /// damage by it. What comes later gets as much; 0: none any more
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub parity: Option<u32>,
     /// Print nothing but failures
     #[arg(short, long)]
     pub quiet: bool,

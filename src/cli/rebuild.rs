@@ -1,5 +1,6 @@
 //! `packfs rebuild`: blocks in another place.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::{Failure, Outcome, archive, logger, size, time};
 use crate::live::Request;
 use crate::maintain::collect::{Collected, collect};
 use crate::maintain::copy::{self, copy};
+use crate::maintain::protect::{percent, protect};
 use crate::maintain::rebuild::{self, Made, RebuildOptions, Rebuilt, Trace};
 use crate::storage::{Draft, Storage};
 
@@ -55,6 +57,9 @@ pub(super) struct RebuildArgs {
     /// Begin nothing new after so many seconds
     #[arg(long, value_name = "SECONDS")]
     max_time: Option<u64>,
+    /// Recovery data, in percent of what it protects, from now on; 0: none any more
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    parity: Option<u32>,
     /// Only say what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -128,15 +133,22 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
     let _alone = if args.dry_run { None } else { Some(alone(&*storage)?) };
     let plan = rebuild::plan(&storage, &options)?;
     let sum = plan.sum;
-    if args.dry_run || !plan.has_work() {
+    if args.dry_run || (!plan.has_work() && args.parity.is_none()) {
         return report(args, sum, None, start);
     }
     let progress = Progress::new(args.quiet || args.json);
     let done = check_room(&args.store, &sum).and_then(|()| {
-        let (made, sum) = rebuild::write(plan, &*storage, &options, &progress)?;
-        let Some(made) = made else { return Ok((sum, None)) };
-        adopt(&args.store, &*storage, &made)?;
-        Ok((sum, Some(collect_here(&args.store, &storage, &progress)?)))
+        let (made, mut sum) = rebuild::write(plan, &*storage, &options, &progress)?;
+        let mut collected = None;
+        if let Some(made) = made {
+            adopt(&args.store, &*storage, &made)?;
+            collected = Some(collect_here(&args.store, &storage, &progress)?);
+        }
+        if args.parity.is_some() {
+            let _lock = archive::lock(&args.store)?;
+            sum.written += protect(&storage, args.parity, &HashSet::new(), &progress)?;
+        }
+        Ok((sum, collected))
     });
     progress.finish();
     let (sum, collected) = done?;
@@ -153,7 +165,7 @@ fn image(args: &RebuildArgs, options: &RebuildOptions, start: Instant) -> Outcom
     let image = archive::storage(path)?;
     let plan = rebuild::plan(&image, options)?;
     let sum = plan.sum;
-    if args.dry_run || !plan.has_work() {
+    if args.dry_run || (!plan.has_work() && args.parity.is_none()) {
         return report(args, sum, None, start);
     }
     drop(plan);
@@ -167,12 +179,18 @@ fn image(args: &RebuildArgs, options: &RebuildOptions, start: Instant) -> Outcom
     let done = check_room(around, &Rebuilt { stored: 3 * sum.stored, ..sum }).and_then(|()| {
         copy(&copy::plan(&image, None)?, &*image, &*store, &progress)?;
         let plan = rebuild::plan(&store, options)?;
-        let (made, sum) = rebuild::write(plan, &*store, options, &progress)?;
-        let Some(made) = made else { return Ok((sum, None)) };
-        rebuild::adopt(&*store, &made, time::now())?;
+        let (made, mut sum) = rebuild::write(plan, &*store, options, &progress)?;
+        if made.is_none() && args.parity.is_none() {
+            return Ok((sum, None));
+        }
+        if let Some(made) = made {
+            rebuild::adopt(&*store, &made, time::now())?;
+        }
         let collected = collect(&store, time::now(), &progress, &mut || Ok(()))?;
         let draft = Draft::new(path, true)?;
         copy(&copy::plan(&store, None)?, &*store, &*draft.storage(), &progress)?;
+        let parity = args.parity.map_or_else(|| percent(&*image), |given| Ok(Some(given)))?;
+        sum.written += protect(&draft.storage(), parity, &HashSet::new(), &progress)?;
         draft.publish()?;
         Ok((sum, Some(collected)))
     });
@@ -212,7 +230,6 @@ fn report(
 ) -> Outcome {
     let freed = collected.map_or(0, |collected| collected.bytes);
     print(|output| {
-        let store = args.store.display();
         if args.json {
             let json = json!({
                 "store": args.store.to_string_lossy(),
@@ -229,27 +246,8 @@ fn report(
                 "seconds": start.elapsed().as_secs_f64(),
             });
             writeln!(output, "{json}")?;
-        } else if sum.packs == 0 && sum.late && !args.quiet {
-            writeln!(output, "{store}: the time was up before any pack was done; run it again")?;
-        } else if sum.packs == 0 && !args.quiet {
-            writeln!(output, "{store}: nothing to rebuild; --all writes every pack anew")?;
         } else if !args.quiet {
-            let (packs, of) = (size::count(sum.packs), size::count(sum.of));
-            let (stored, dead) = (size::show(sum.stored), size::show(sum.dead));
-            let would = if args.dry_run { "would write" } else { "wrote" };
-            writeln!(output, "{store}: {would} {packs} of {of} packs anew ({stored})")?;
-            writeln!(
-                output,
-                "{} of blocks, and {dead} of dead ones dropped",
-                size::show(sum.live)
-            )?;
-            if !args.dry_run {
-                let (written, freed) = (size::show(sum.written), size::show(freed));
-                writeln!(output, "{written} written, {freed} freed")?;
-                if sum.late {
-                    writeln!(output, "the time was up before all of them were done; run it again")?;
-                }
-            }
+            text(args, &sum, freed, output)?;
         }
         Ok(())
     })?;
@@ -261,4 +259,33 @@ fn report(
         args.store.display(),
         sum.damaged
     )))
+}
+
+fn text(
+    args: &RebuildArgs,
+    sum: &Rebuilt,
+    freed: u64,
+    output: &mut impl Write,
+) -> Result<(), Failure> {
+    let (store, written) = (args.store.display(), size::show(sum.written));
+    if sum.packs == 0 {
+        let why = match (sum.late, args.parity) {
+            (true, _) => "the time was up before any pack was done; run it again".to_owned(),
+            (_, Some(_)) => format!("no pack to rebuild; {written} of parity written"),
+            _ => "nothing to rebuild; --all writes every pack anew".to_owned(),
+        };
+        return Ok(writeln!(output, "{store}: {why}")?);
+    }
+    let (packs, of) = (size::count(sum.packs), size::count(sum.of));
+    let (stored, dead) = (size::show(sum.stored), size::show(sum.dead));
+    let would = if args.dry_run { "would write" } else { "wrote" };
+    writeln!(output, "{store}: {would} {packs} of {of} packs anew ({stored})")?;
+    writeln!(output, "{} of blocks, and {dead} of dead ones dropped", size::show(sum.live))?;
+    if !args.dry_run {
+        writeln!(output, "{written} written, {} freed", size::show(freed))?;
+        if sum.late {
+            writeln!(output, "the time was up before all of them were done; run it again")?;
+        }
+    }
+    Ok(())
 }

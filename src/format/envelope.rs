@@ -59,11 +59,13 @@ pub enum Section {
     Base,
     /// Changes that a journal has in one.
     Group,
+    /// The table of a parity set.
+    Parity,
     /// The start of an image.
     ImageHead,
     /// The table of contents of an image.
     Contents,
-    /// The last bytes of a pack, tree or image, which say where its table lies.
+    /// The last bytes of a pack, tree, parity set or image, which say where its table lies.
     Tail,
 }
 
@@ -87,6 +89,7 @@ impl Section {
             Self::Journal => *b"PFSjrnl\n",
             Self::Base => *b"PFSbase\n",
             Self::Group => *b"PFSgrup\n",
+            Self::Parity => *b"PFSprty\n",
             Self::ImageHead => *b"PFSimag\n",
             Self::Contents => *b"PFScont\n",
             Self::Tail => *b"PFStail\n",
@@ -98,7 +101,9 @@ impl Section {
         match self {
             Self::Inodes | Self::Entries | Self::Extents => MAX_PAGE,
             Self::Dictionary => MAX_DICTIONARY,
-            Self::Tree | Self::Contents | Self::Root | Self::Snapshot => MAX_SMALL_TABLE,
+            Self::Tree | Self::Contents | Self::Root | Self::Snapshot | Self::Parity => {
+                MAX_SMALL_TABLE
+            }
             _ => MAX_TABLE,
         }
     }
@@ -127,6 +132,7 @@ impl fmt::Display for Section {
             Self::Journal => "journal head",
             Self::Base => "base of a journal",
             Self::Group => "group of a journal",
+            Self::Parity => "table of parity",
             Self::ImageHead => "image head",
             Self::Contents => "table of contents",
             Self::Tail => "tail",

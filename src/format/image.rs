@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Longest key of an object, in bytes.
-const MAX_KEY: usize = 512;
+pub(super) const MAX_KEY: usize = 512;
 /// Compression of the table: it is small, so as well as it goes.
 const LEVEL: i32 = 19;
 
@@ -92,7 +92,7 @@ impl Contents {
 
 /// Whether text can be a key: names of letters, digits, `.`, `_` and `-`, joined by single
 /// slashes, none of which leads elsewhere.
-fn valid_key(key: &str) -> bool {
+pub(super) fn valid_key(key: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     key.split('/').all(|name| valid_name(name.as_bytes()) && name.bytes().all(plain))
 }

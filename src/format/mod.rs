@@ -15,6 +15,7 @@ mod index;
 mod inodes;
 mod journal;
 mod pack;
+mod parity;
 mod ranges;
 mod root;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use journal::{
     put_node, seal_group,
 };
 pub use pack::{Codec, FrameRecord, PackFooter};
+pub use parity::{ParityTable, Protected, SHARD_STEP};
 pub use ranges::Range;
 pub use root::{ObjectRef, Root, Totals};
 pub use snapshot::{Snapshot, valid_snapshot_name};
@@ -91,6 +93,11 @@ pub const MAX_PAGE_XATTRS: usize = 64 * 1024;
 pub const MAX_XATTR_SET: usize = 8 << 20;
 /// Most frames that one frame may name as its prefix.
 pub const MAX_REFERENCES: usize = 8;
+
+/// Most data shards, and most recovery shards, of a parity set.
+pub const MAX_SHARDS: usize = 1 << 15;
+/// Longest shard of a parity set, in bytes.
+pub const MAX_SHARD: usize = 1 << 20;
 
 /// Writes an id as 64 hexadecimal digits.
 #[must_use]

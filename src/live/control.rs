@@ -187,6 +187,7 @@ impl LiveFs {
         match request {
             Request::Flush => {
                 self.commit().map_err(|error| error.to_string())?;
+                self.protect();
                 Ok(self.base().store().root().1.number.to_string())
             }
             Request::Create(name) => {

@@ -1,6 +1,7 @@
 //! What keeps the store of a mount healthy while it is written to: the tree that it shows stays
 //! the same, and its blocks may lie elsewhere.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::LiveFs;
@@ -8,11 +9,20 @@ use super::commit::{CommitError, Committer};
 use super::open::base_of;
 use crate::fs::{ArchiveFs, Owner};
 use crate::maintain::collect::{Collected, collect};
+use crate::maintain::protect::protect;
 use crate::maintain::rebuild::{self, Made};
 use crate::monitor::Quiet;
 use crate::store::{OpenOptions, Store};
 
 impl LiveFs {
+    /// Protects what was committed, in a store that has parity.
+    pub(super) fn protect(&self) {
+        let _committer = self.committer.lock();
+        if let Err(error) = protect(&self.storage, None, &HashSet::new(), &Quiet::default()) {
+            log::warn!("{error}; what was written has no parity yet");
+        }
+    }
+
     /// Removes what nothing needs any more. No commit begins meanwhile.
     ///
     /// # Errors

@@ -173,6 +173,7 @@ impl Packer {
         if committed.is_err() {
             self.fs.sync()?;
         } else {
+            self.fs.protect();
             self.fs.leave();
         }
         committed

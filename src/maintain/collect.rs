@@ -6,6 +6,8 @@
 //! that somebody reads: readers hold a [lease](crate::storage::Lease) of theirs. Whoever collects
 //! holds the [lock](crate::storage::Lock) of the store, so nobody is about to publish a root.
 //!
+//! What parity protects of what is to go is protected anew, by [`protect`], before anything goes.
+//!
 //! Order of writes: packs that link what is left of chains; segments; then roots with these, as
 //! [`reroot`] has it. Order of removals: roots, each held alone so that nobody can begin to read
 //! it; these are synced; then what no root that is left names.
@@ -19,6 +21,7 @@ use super::links::links;
 use super::listing::list;
 use super::marks::{Unit, mark, open_trees, units, weigh};
 use super::numbers::Numbers;
+use super::protect::protect;
 use super::publish::{put_segment, reroot};
 use crate::format::{Id, ObjectRef, Root, unhex};
 use crate::index::Index;
@@ -171,6 +174,9 @@ fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected,
         needed.add(storage, root, true)?;
     }
     let mut swept = Collected { read: survey.read.len() as u64, ..Collected::default() };
+    let gone = unneeded_objects(&**storage, &needed)?;
+    let going = survey.unneeded.iter().map(|(key, _)| key).chain(&gone).cloned().collect();
+    protect(storage, None, &going, monitor)?;
     for (key, _alone) in &survey.unneeded {
         swept.bytes += storage.size(key)?;
         storage.delete(key)?;
@@ -178,7 +184,7 @@ fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected,
     }
     // Else a power cut could bring back a root, and not what it names.
     storage.sync(ROOTS)?;
-    for key in unneeded_objects(&**storage, &needed)? {
+    for key in gone {
         if monitor.cancelled() {
             return Err(Error::Cancelled);
         }

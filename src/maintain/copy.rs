@@ -2,7 +2,7 @@
 //! verified by its id on its way.
 //!
 //! Order: packs, index, trees, settings, roots, snapshots. Whatever ends a copy, what is there is
-//! whole, and a copy that is begun again goes on with what is missing.
+//! whole, and a copy that is begun again goes on with what is missing. Parity is made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -80,7 +80,13 @@ pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, E
 }
 
 /// The keys of all that the roots need, in the order of writing.
-fn needed(from: &Arc<dyn Storage>, roots: &Roots) -> Result<Vec<(String, Option<Id>)>, Error> {
+///
+/// # Errors
+/// If something that it takes to know them is not there or cannot be opened.
+pub(super) fn needed(
+    from: &Arc<dyn Storage>,
+    roots: &Roots,
+) -> Result<Vec<(String, Option<Id>)>, Error> {
     let (mut data, mut index, mut trees) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut published = BTreeMap::new();
     for kept in &roots.kept {

@@ -11,6 +11,7 @@ mod listing;
 mod marks;
 mod numbers;
 mod parallel;
+pub mod protect;
 mod publish;
 pub mod rebuild;
 pub mod repair;

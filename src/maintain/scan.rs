@@ -15,6 +15,7 @@ use crate::format::{
     check, read_tail,
 };
 use crate::pack;
+use crate::parity::parity_key;
 use crate::storage::{self, ErrorKind, ImageStorage, LocalStorage, Storage, StorageError};
 use crate::store::{CONFIG, index_key, root_key, snapshot_key};
 use crate::tree;
@@ -116,6 +117,7 @@ enum Start {
     Config,
     Pack,
     Tree,
+    Parity,
     Section(Section),
     /// An image within a file of this one.
     Image,
@@ -225,6 +227,7 @@ impl Image {
                 return Ok(());
             }
             () if is(Section::PackHead) => Start::Pack,
+            () if is(Section::Parity) => Start::Parity,
             () if is(Section::ImageHead) && at > 0 => Start::Image,
             () if pages.into_iter().any(is) => Start::Tree,
             () => match sections.into_iter().find(|section| is(*section)) {
@@ -252,9 +255,10 @@ impl Image {
             Start::Config => self.config(at),
             Start::Section(section) => self.section(section, at, budget),
             Start::Image => Ok(ends.first().map(|(end, _)| (String::new(), end - at))),
-            Start::Pack | Start::Tree => {
+            Start::Pack | Start::Tree | Start::Parity => {
                 let section = match start {
                     Start::Pack => Section::PackFooter,
+                    Start::Parity => Section::Parity,
                     _ => Section::Tree,
                 };
                 for (end, offset) in ends {
@@ -267,6 +271,7 @@ impl Image {
                     let id = self.id(at, *end)?;
                     let key = match start {
                         Start::Pack => pack::key(&id),
+                        Start::Parity => parity_key(&id),
                         _ => tree::key(&id),
                     };
                     return Ok(Some((key, end - at)));

@@ -20,8 +20,8 @@ use crate::format::Section;
 /// File name ending that makes DEST an image.
 const IMAGE_ENDING: &str = "pfs";
 /// What a store has at its top.
-const STORE_NAMES: [&str; 7] =
-    ["packfs.toml", "roots", "snapshots", "packs", "index", "trees", "live"];
+const STORE_NAMES: [&str; 8] =
+    ["packfs.toml", "roots", "snapshots", "packs", "index", "trees", "parity", "live"];
 
 /// An archive that is being written, below a temporary name.
 #[derive(Debug)]

@@ -18,9 +18,9 @@ const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 pub(super) const TEMP_PREFIX: &str = ".tmp-";
 const TEMP: &[u8] = TEMP_PREFIX.as_bytes();
 /// What is read again and again, and never written twice, as a snapshot may be.
-const OFTEN: [&str; 2] = ["packs/", "trees/"];
+const OFTEN: [&str; 3] = ["packs/", "trees/", "parity/"];
 /// Where objects are.
-const OBJECTS: [&str; 5] = ["packs", "index", "trees", "roots", "snapshots"];
+const OBJECTS: [&str; 6] = ["packs", "index", "trees", "roots", "snapshots", "parity"];
 
 /// The objects below a folder.
 #[derive(Debug)]

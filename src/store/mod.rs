@@ -20,11 +20,12 @@ use frame::Buffers;
 
 use crate::cache::{Cache, Counts};
 use crate::format::{
-    Codec, Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, NO_PACK, ObjectRef, Problem,
-    Root, Section, Segment, check, compatible,
+    Codec, Config, ENVELOPE_LEN, FormatError, FrameRecord, Id, Kind, MAX_TABLE, NO_PACK, ObjectRef,
+    Problem, Root, Section, Segment, check, compatible,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
 use crate::pack::{self, Inflation};
+use crate::parity::Healer;
 use crate::storage::{Bytes, Lease, Storage, StorageError};
 use crate::tree::{self, Tree};
 
@@ -102,6 +103,7 @@ pub struct Store {
     buffers: Arc<Buffers>,
     /// Bytes that were inflated since it was opened.
     inflated: AtomicU64,
+    healer: Healer,
 }
 
 impl Store {
@@ -147,6 +149,7 @@ impl Store {
             working_set,
             buffers,
             inflated: AtomicU64::new(0),
+            healer: Healer::default(),
         })
     }
 
@@ -305,17 +308,31 @@ impl Store {
         }
     }
 
+    /// The stored bytes of a frame, which match their checksum: as they lie in its pack, or as
+    /// parity says that they should.
+    fn stored(&self, id: FrameId, record: &FrameRecord, pack: &Id) -> Result<Vec<u8>, Error> {
+        let key = pack::key(pack);
+        let length = record.stored as usize;
+        let matches = |stored: &Vec<u8>| xxh3_64(stored) == record.checksum;
+        let read = self.storage.get_range(&key, record.offset, length).map_err(Error::from);
+        let failed = match read {
+            Ok(stored) if matches(&stored) => return Ok(stored),
+            Ok(_) => self.damaged(id, Problem::Checksum),
+            Err(error) => error,
+        };
+        let from = usize::try_from(record.offset).unwrap_or(usize::MAX);
+        let range = from..from.saturating_add(length);
+        let healed = self.healer.range(&*self.storage, &key, range);
+        healed.filter(matches).ok_or(failed)
+    }
+
     fn load(&self, id: FrameId, wanted: u32) -> Result<Frame, Error> {
         let (record, pack) =
             self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
         if pack == NO_PACK {
             return Err(Error::new(&self.name(), Cause::GivenUp));
         }
-        let key = pack::key(&pack);
-        let stored = self.storage.get_range(&key, record.offset, record.stored as usize)?;
-        if xxh3_64(&stored) != record.checksum {
-            return Err(self.damaged(id, Problem::Checksum));
-        }
+        let stored = self.stored(id, &record, &pack)?;
         let (length, wanted) = (record.inflated as usize, wanted as usize);
         let room = match record.codec {
             // Its bytes are those that are stored.

@@ -2,6 +2,7 @@
 
 pub mod example;
 mod fields;
+mod parity;
 mod spec;
 
 use packfs::format::{
@@ -85,6 +86,8 @@ fn the_limits_are_those_of_the_code() {
         ("MAX_XATTR", format::MAX_XATTR as u64),
         ("MAX_XATTR_SET", format::MAX_XATTR_SET as u64),
         ("MAX_REFERENCES", format::MAX_REFERENCES as u64),
+        ("MAX_SHARDS", format::MAX_SHARDS as u64),
+        ("MAX_SHARD", format::MAX_SHARD as u64),
     ];
     let rows = spec::table("## Limits");
     let said: Vec<_> = rows.iter().map(|row| (row[0], row[1].parse().unwrap())).collect();
@@ -112,6 +115,7 @@ fn the_magics_are_those_of_the_code() {
         Section::Journal,
         Section::Base,
         Section::Group,
+        Section::Parity,
         Section::ImageHead,
         Section::Contents,
         Section::Tail,

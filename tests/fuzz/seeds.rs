@@ -6,8 +6,8 @@ use std::fs;
 use packfs::format::{
     BlockHash, Change, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
     FrameRecord, IndexBuilder, Inode, InodePage, JournalBase, JournalHead, Kind, Member, ObjectRef,
-    PackFooter, PageRef, Range, Root, Section, Snapshot, Time, Totals, TreeFooter, open,
-    seal_group,
+    PackFooter, PageRef, ParityTable, Protected, Range, Root, Section, Snapshot, Time, Totals,
+    TreeFooter, open, seal_group,
 };
 
 use super::folder;
@@ -54,6 +54,7 @@ fn write() {
     let range = Range { home: 0, first: 5, count: 3, local: 9 };
     let ranges = [range, Range { first: 8, local: 2, ..range }, Range { home: 2, ..range }];
     put_section("ranges", Section::Ranges, "three", &Range::encode_all(&ranges));
+    put_section("parity", Section::Parity, "two", &parity().encode());
     put("trace", "reads", b"packfs-trace 1 roots/1-00\n2 0 15\n3 4096 131072\n2 15");
     for piece in ["pack-tail", "tree-tail", "image-tail"] {
         put("tail", piece, example.get(piece));
@@ -104,6 +105,15 @@ fn root() -> Root {
         segments: vec![part(2), part(3)],
         totals: Totals { entries: 1, files: 2, bytes: 3, unique: 4 },
     }
+}
+
+fn parity() -> ParityTable {
+    let key = format!("index/{}", "07".repeat(32));
+    let members = vec![
+        Protected { key, length: 130 },
+        Protected { key: "packfs.toml".to_owned(), length: 64 },
+    ];
+    ParityTable { percent: 5, shard: 64, recovery: 2, members, sums: (0..6).collect() }
 }
 
 /// One change of each kind.

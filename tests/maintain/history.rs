@@ -1,8 +1,9 @@
 //! Histories of a store against a model that knows what each root shows: whatever is added, named,
 //! collected, rebuilt, read and cut off, everything that is shown reads as it was, and once nobody
-//! reads an older root, two collections leave nothing that is not needed.
+//! reads an older root, two collections leave nothing that is not needed. What parity protects is
+//! always there, and in the end it is all that there is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use packfs::format::{BlockHash, Codec, Cutting, Kind, hex};
 use packfs::fs::{ArchiveFs, Owner};
 use packfs::ingest::{self, CreateOptions, Source};
-use packfs::maintain::{collect, rebuild};
+use packfs::maintain::{Error, collect, protect, rebuild};
 use packfs::monitor::Quiet;
+use packfs::parity::Health;
 use packfs::storage::{Bytes, Lease, MemoryStorage, Storage, StorageError};
 use packfs::store::{At, OpenOptions, Store, snapshots};
 use packfs::tree;
@@ -193,18 +195,26 @@ struct Model {
     storage: Arc<dyn Storage>,
     head: Shown,
     named: BTreeMap<String, Shown>,
+    /// How much parity there is.
+    parity: Option<u32>,
     readers: Vec<(ArchiveFs, Shown)>,
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(parity: Option<u32>) -> Self {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
         let first = [(0, 0)];
         let bytes = tar(&first);
         let source = Source::Tar(&mut &bytes[..]);
         ingest::create(source, &*storage, &options(), &Quiet::default()).unwrap();
         let head = [("file-0".to_owned(), content(0))].into();
-        Self { storage, head, named: BTreeMap::new(), readers: Vec::new() }
+        let model = Self { storage, head, named: BTreeMap::new(), parity, readers: Vec::new() };
+        model.protect(&model.storage).unwrap();
+        model
+    }
+
+    fn protect(&self, storage: &Arc<dyn Storage>) -> Result<u64, Error> {
+        protect::protect(storage, self.parity, &HashSet::new(), &Quiet::default())
     }
 
     fn add(&mut self, storage: &Arc<dyn Storage>, files: &[(u8, u8)]) {
@@ -215,7 +225,10 @@ impl Model {
         let mut after = self.head.clone();
         after.extend(files.iter().map(|(name, it)| (format!("file-{name}"), content(*it))));
         match added {
-            Ok(_) => self.head = after,
+            Ok(_) => {
+                self.head = after;
+                let _ = self.protect(storage);
+            }
             // It may have been published nevertheless.
             Err(_) if shown(&open(&self.storage, At::Head)) == after => self.head = after,
             Err(_) => {}
@@ -289,6 +302,7 @@ impl Model {
     }
 
     fn check(&self) {
+        self.check_parity(false);
         assert_eq!(shown(&open(&self.storage, At::Head)), self.head, "the newest root");
         for (name, expected) in &self.named {
             let fs = open(&self.storage, At::Snapshot(name.clone()));
@@ -296,6 +310,25 @@ impl Model {
         }
         for (reader, expected) in &self.readers {
             assert_eq!(&shown(reader), expected, "a reader of {}", reader.store().root().0);
+        }
+    }
+
+    /// Whether all that parity protects is there, and it is whole; with `all`, whether it protects
+    /// all there is.
+    fn check_parity(&self, all: bool) {
+        let (sets, broken) = protect::sets(&*self.storage).unwrap();
+        assert!(broken.is_empty());
+        let mut protected = BTreeSet::new();
+        for set in &sets {
+            let health = set.heal(&*self.storage).unwrap();
+            assert!(matches!(health, Health::Whole), "{health:?}");
+            protected.extend(set.members().iter().map(|member| member.key.clone()));
+        }
+        if all && self.parity.is_some() {
+            let there = self.storage.list("").unwrap().into_iter();
+            let not = ["parity/", "snapshots/"];
+            let there = there.filter(|key| !not.iter().any(|not| key.starts_with(not)));
+            assert_eq!(protected, there.collect(), "what is protected, and what there is");
         }
     }
 
@@ -355,9 +388,10 @@ proptest! {
     })]
     #[test]
     fn nothing_needed_goes_and_nothing_else_stays(
-        steps in prop::collection::vec(step(), 1..24)
+        parity in prop::option::of(Just(30)),
+        steps in prop::collection::vec(step(), 1..24),
     ) {
-        let mut model = Model::new();
+        let mut model = Model::new(parity);
         steps.iter().for_each(|step| model.step(step));
         model.readers.clear();
         let storage = Arc::clone(&model.storage);
@@ -366,5 +400,6 @@ proptest! {
         }
         model.check();
         model.check_lean();
+        model.check_parity(true);
     }
 }

@@ -244,6 +244,13 @@ impl Outcome {
         self
     }
 
+    /// Fails the test unless it exited with `code`.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "{self}");
+        self
+    }
+
     /// Fails the test unless it exited with `code`, with one line on standard error that has all
     /// of `words` in it (in any case); returns the line.
     #[track_caller]

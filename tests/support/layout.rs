@@ -63,7 +63,7 @@ pub fn load(archive: &Path) -> Files {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.is_file() {
                 let key = path.strip_prefix(archive).unwrap().to_str().unwrap().to_owned();
                 files.insert(key, fs::read(path).unwrap());
             }
@@ -116,6 +116,7 @@ fn sections(key: &str, object: &[u8], add: &mut impl FnMut(&'static str, Range<u
     let whole = 0..object.len();
     match key.split('/').next().unwrap() {
         "packfs.toml" => add("settings", whole),
+        "parity" => add("parity", whole),
         "roots" => add("root", whole),
         "snapshots" => add("snapshot", whole),
         "index" => add("index segment", whole),

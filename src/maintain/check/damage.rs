@@ -40,6 +40,8 @@ pub enum What {
     Object,
     /// What a tree says does not add up.
     Shape,
+    /// A parity set.
+    Parity,
 }
 
 /// A damage, and what it hurts.

@@ -9,6 +9,7 @@ mod deep;
 mod frames;
 mod hurt;
 mod packs;
+mod parity;
 mod trees;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,6 +24,7 @@ use super::scan::Source;
 use crate::format::{Config, Id};
 use crate::index::{FrameId, Index};
 use crate::monitor::{Monitor, Phase};
+use crate::parity::PARITY;
 use crate::storage::Storage;
 use crate::store::{CONFIG, Cause, index_key, read_config};
 use crate::tree::{self, Place};
@@ -85,6 +87,7 @@ pub fn check(source: &Source, depth: Depth, monitor: &dyn Monitor) -> Result<Rep
         Depth::Quick => 0,
         depth => checker.frames(depth == Depth::Deep)?,
     };
+    checker.parity(roots.kept.first().map(|head| head.root.number), depth != Depth::Quick)?;
     if depth == Depth::Deep {
         checker.ids()?;
         for kept in &roots.kept {
@@ -176,7 +179,14 @@ impl<'a> Checker<'a> {
             Err(error) => {
                 damage::may_go_on(&error)?;
                 let absent = matches!(error.cause, Cause::NotArchive);
-                if absent && !source.salvaged && roots.count == 0 {
+                let objects = || -> Result<bool, Error> {
+                    let mut any = false;
+                    for prefix in ["packs/", "trees/", PARITY] {
+                        any |= !self.storage.list(prefix)?.is_empty();
+                    }
+                    Ok(any)
+                };
+                if absent && !source.salvaged && roots.count == 0 && !objects()? {
                     return Err(error.into());
                 }
                 let why = if absent { "lost".to_owned() } else { damage::why(&error) };

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::parity::PARITY;
 use crate::storage::{Bytes, LocalStorage, Storage, StorageError};
 use crate::store::CONFIG;
 
 /// What the keys of objects start with, in the order of writing.
-const ORDER: [&str; 6] = ["packs/", "index/", "trees/", CONFIG, "roots/", "snapshots/"];
+const ORDER: [&str; 7] = ["packs/", "index/", "trees/", CONFIG, "roots/", "snapshots/", PARITY];
 
 /// New objects over those that are there.
 #[derive(Debug)]

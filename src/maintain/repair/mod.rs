@@ -1,12 +1,14 @@
 //! Makes good what a check finds damaged.
 //!
 //! All is prepared in a layer over the archive, and checked there, so that a dry run is a repair
-//! that is not applied. Order, from what mends most: whole objects of the same id from other
-//! archives; settings; a lost root, from the newest whole tree; lost index segments, from the
-//! footers of packs; blocks, from wherever there are bytes of their hash.
+//! that is not applied. Order, from what mends most: what parity gives back; whole objects of the
+//! same id from other archives; settings; a lost root, from the newest whole tree; lost index
+//! segments, from the footers of packs; blocks, from wherever there are bytes of their hash. What
+//! is there then has parity again, if the archive had.
 
 mod blocks;
 mod layer;
+mod parity;
 mod remade;
 mod roots;
 mod segments;
@@ -140,7 +142,8 @@ struct Repair<'a> {
 impl Repair<'_> {
     fn all(&mut self) -> Result<Report, Error> {
         type Step<'a> = fn(&mut Repair<'a>, &Report) -> Result<bool, Error>;
-        let steps: [Step<'_>; 6] = [
+        let steps: [Step<'_>; 7] = [
+            Self::parity,
             Self::history,
             Self::objects,
             Self::settings,
@@ -162,7 +165,7 @@ impl Repair<'_> {
                 report = self.check()?;
             }
         }
-        Ok(report)
+        self.protect(report)
     }
 
     fn check(&self) -> Result<Report, Error> {

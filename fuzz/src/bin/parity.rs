@@ -1,0 +1,2 @@
+#![no_main]
+packfs_fuzz::target!(parity);

@@ -1,0 +1,176 @@
+//! Keeps parity of what an archive needs.
+//!
+//! Order: new sets are written before those are removed whose place they take, and a set is removed
+//! before any object that it protects is. So what a set protects is there, or was lost.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::Error;
+use super::copy::needed;
+use super::kept::Roots;
+use crate::format::{MAX_SHARDS, Protected};
+use crate::monitor::{Monitor, Phase};
+use crate::parity::{self, PARITY, Set};
+use crate::storage::{Storage, StorageError};
+use crate::store::SNAPSHOTS;
+
+/// Bytes that one set protects at most, but for a larger object: all of them are read to make good
+/// one.
+const LARGEST: u64 = 256 << 20;
+/// Most objects of a set, which have a shard each at least.
+const MOST: usize = MAX_SHARDS / 4;
+/// A set of at most so many times the bytes that are new is made anew with these, so that their
+/// number grows slowly.
+const MERGED: u64 = 2;
+
+/// The parity sets of an archive, and those that cannot be opened.
+pub type Sets = (Vec<Set>, Vec<(String, StorageError)>);
+
+/// Opens all parity sets of an archive.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn sets(storage: &dyn Storage) -> Result<Sets, StorageError> {
+    let (mut sets, mut broken) = (Vec::new(), Vec::new());
+    for key in storage.list(PARITY)? {
+        match parity::open(storage, &key) {
+            Ok(set) => sets.push(set),
+            Err(error) => broken.push((key, error)),
+        }
+    }
+    Ok((sets, broken))
+}
+
+/// How many recovery shards of a hundred data shards an archive has; `None`: it has no parity.
+///
+/// # Errors
+/// If its sets cannot be listed.
+pub fn percent(storage: &dyn Storage) -> Result<Option<u32>, StorageError> {
+    Ok(sets(storage)?.0.iter().map(Set::percent).max())
+}
+
+/// Protects all that the newest root and the snapshots need and no parity set protects yet: with so
+/// many recovery shards of a hundred, or as many as other sets of the archive have; without either,
+/// nothing is done. With another number than they have, all is protected anew; with 0, nothing is
+/// any more. `going` is what is about to be removed. Who protects a store must hold its lock.
+///
+/// Returns the bytes that were written.
+///
+/// # Errors
+/// If something that is needed is damaged or lost, a set cannot be written, or the monitor says
+/// stop: then what was protected is.
+pub fn protect(
+    storage: &Arc<dyn Storage>,
+    percent: Option<u32>,
+    going: &HashSet<String>,
+    monitor: &dyn Monitor,
+) -> Result<u64, Error> {
+    let (sets, broken) = sets(&**storage)?;
+    let Some(percent) = percent.or_else(|| sets.iter().map(Set::percent).max()) else {
+        return Ok(0);
+    };
+    if percent == 0 {
+        let broken = broken.into_iter().map(|(key, _)| key);
+        remove(&**storage, sets.into_iter().map(|set| set.key).chain(broken))?;
+        return Ok(0);
+    }
+    monitor.phase(Phase::Parity);
+    let leaves = |set: &Set| {
+        set.percent() != percent || set.members().iter().any(|member| going.contains(&member.key))
+    };
+    let (old, mut kept): (Vec<Set>, Vec<Set>) = sets.into_iter().partition(leaves);
+    let mut gone: Vec<String> = old.into_iter().map(|set| set.key).collect();
+    let mut bare = bare(storage, &kept, going)?;
+    join(&**storage, &mut kept, &mut bare, &mut gone);
+    let mut written = 0;
+    for group in groups(bare) {
+        if monitor.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let bytes: u64 = group.iter().map(|member| member.length).sum();
+        let (id, set) = parity::protect(&**storage, group, percent)?;
+        let key = parity::parity_key(&id);
+        // One that is there is the same.
+        gone.retain(|gone| *gone != key);
+        if storage.size(&key).is_err() {
+            storage.put(&key, &set)?;
+            written += set.len() as u64;
+        }
+        monitor.advance(0, bytes);
+    }
+    remove(&**storage, gone)?;
+    Ok(written)
+}
+
+fn remove(storage: &dyn Storage, keys: impl IntoIterator<Item = String>) -> Result<(), Error> {
+    let keys: Vec<String> = keys.into_iter().collect();
+    for key in &keys {
+        storage.delete(key)?;
+    }
+    // Else one could be back after a power cut, without what it protects.
+    if keys.is_empty() { Ok(()) } else { Ok(storage.sync(PARITY)?) }
+}
+
+/// What is needed and protected by none of the sets.
+fn bare(
+    storage: &Arc<dyn Storage>,
+    sets: &[Set],
+    going: &HashSet<String>,
+) -> Result<BTreeMap<String, u64>, Error> {
+    let members = sets.iter().flat_map(Set::members);
+    let protected: HashSet<&str> = members.map(|member| member.key.as_str()).collect();
+    let mut bare = BTreeMap::new();
+    for (key, _) in needed(storage, &Roots::read(&**storage)?)? {
+        // A snapshot is written again under its name, so nothing tells what it should be.
+        let fixed = !key.starts_with(SNAPSHOTS) && !going.contains(&key);
+        if fixed && !protected.contains(key.as_str()) {
+            let length = storage.size(&key)?;
+            bare.insert(key, length);
+        }
+    }
+    Ok(bare)
+}
+
+/// Takes the objects of small sets to those that no set protects.
+fn join(
+    storage: &dyn Storage,
+    kept: &mut Vec<Set>,
+    bare: &mut BTreeMap<String, u64>,
+    gone: &mut Vec<String>,
+) {
+    let mut new: u64 = bare.values().sum();
+    kept.sort_by_key(|set| std::cmp::Reverse(set.protected()));
+    while let Some(set) = kept.pop_if(|set| new > 0 && set.protected() <= new * MERGED) {
+        // What it may yet make good must not be taken from it.
+        let there = |member: &Protected| {
+            storage.size(&member.key).is_ok_and(|length| length == member.length)
+        };
+        if set.protected() > LARGEST / 2 || !set.members().iter().all(there) {
+            continue;
+        }
+        new += set.protected();
+        bare.extend(set.members().iter().map(|member| (member.key.clone(), member.length)));
+        gone.push(set.key);
+    }
+}
+
+/// Objects in groups of much the same size.
+fn groups(objects: BTreeMap<String, u64>) -> Vec<Vec<Protected>> {
+    let all: u64 = objects.values().sum();
+    let most = all.div_ceil(all.div_ceil(LARGEST).max(1));
+    let mut groups: Vec<(u64, Vec<Protected>)> = Vec::new();
+    for (key, length) in objects {
+        let fits = |(bytes, group): &&mut (u64, Vec<Protected>)| {
+            bytes.saturating_add(length) <= most && group.len() < MOST
+        };
+        match groups.last_mut().filter(fits) {
+            Some((bytes, group)) => {
+                *bytes += length;
+                group.push(Protected { key, length });
+            }
+            None => groups.push((length, vec![Protected { key, length }])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}

@@ -1,0 +1,193 @@
+//! What parity protects needs no other copy: it reads, and is made good; and all that is needed is
+//! protected, whatever is done to an archive.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use packfs::maintain::check::Depth;
+use packfs::maintain::protect::sets;
+use packfs::storage::{LocalStorage, Storage};
+
+use super::gc;
+use super::sample::{Dice, cases, checked, damage, put, samples};
+use crate::support::command::packfs;
+use crate::support::hostile::noise;
+use crate::support::layout::{self, Files};
+use crate::support::{Mount, Scratch, assert_same, exact, tree::Folder};
+
+/// The store of the samples, with as much parity as there is of it.
+fn protected() -> &'static Files {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let (_scratch, store) = put(&samples().store.files);
+        packfs!("rebuild", store, "--parity", "100", "--max-bytes", "1").run().ok();
+        let mut files = layout::load(&store);
+        files.retain(|key, _| !key.starts_with("live/"));
+        files
+    })
+}
+
+/// Fails unless all of a store but its snapshots is protected, and nothing else is.
+fn is_protected(store: &Path) {
+    let storage = LocalStorage::new(store);
+    let (sets, broken) = sets(&storage).unwrap();
+    assert!(broken.is_empty());
+    let members = sets.iter().flat_map(|set| set.members()).map(|member| member.key.clone());
+    let members: BTreeSet<String> = members.collect();
+    let mut keys: BTreeSet<String> = layout::object_keys(store).into_iter().collect();
+    keys.retain(|key| !key.starts_with("parity/") && !key.starts_with("snapshots/"));
+    assert_eq!(members, keys, "what is protected, and what there is");
+}
+
+fn is_clean(archive: &Path) {
+    let report = checked(archive, Depth::Deep);
+    assert!(report.damages.is_empty(), "{:?}", report.damages);
+}
+
+#[test]
+fn parity_makes_good_what_it_protects() {
+    let mut dice = Dice(31);
+    let plain = |key: &str| !key.starts_with("snapshots/");
+    for case in 0..cases(20) {
+        let mut files = protected().clone();
+        let rest = files.clone().into_iter().filter(|(key, _)| !plain(key));
+        files.retain(|key, _| plain(key));
+        let what = damage(&mut files, &mut dice);
+        files.extend(rest);
+        let (_scratch, store) = put(&files);
+        let found = checked(&store, Depth::Frames);
+        assert!(!found.damages.is_empty(), "case {case}: {what}: nothing was found");
+        packfs!("fsck", "--repair", store).run().exits(1);
+        is_clean(&store);
+        is_protected(&store);
+        let mut now = layout::load(&store);
+        now.retain(|key, _| !key.starts_with("live/"));
+        // Parity that was damaged itself is not the same again: it was made anew.
+        let same = |files: &Files| -> Files {
+            files.clone().into_iter().filter(|(key, _)| !key.starts_with("parity/")).collect()
+        };
+        assert!(same(&now) == same(protected()), "case {case}: {what}: something else is there");
+    }
+}
+
+#[test]
+fn a_newest_root_that_is_lost_is_missed() {
+    let mut files = protected().clone();
+    let newest = files.keys().rfind(|key| key.starts_with("roots/")).unwrap().clone();
+    files.remove(&newest);
+    let (_scratch, store) = put(&files);
+    let told = packfs!("fsck", "--quick", store).run().exits(4).text();
+    assert!(told.contains(&format!("{newest}: lost")) && told.contains("head: all"), "{told}");
+    packfs!("fsck", "--repair", store).run().exits(1);
+    assert!(store.join(newest).is_file());
+    is_clean(&store);
+}
+
+#[test]
+fn a_store_is_known_by_what_is_left_of_it() {
+    let mut files = protected().clone();
+    files.retain(|key, _| !key.starts_with("roots/") && key != "packfs.toml");
+    let (_scratch, store) = put(&files);
+    packfs!("fsck", store).run().exits(4);
+    packfs!("fsck", "--repair", store).run().exits(1);
+    is_clean(&store);
+}
+
+#[test]
+fn what_is_lost_reads_on_and_stays_lost() {
+    let (scratch, store) = gc::store();
+    packfs!("rebuild", store, "--parity", "100").run().ok();
+    let pack = layout::object_keys(&store).into_iter().find(|key| key.starts_with("packs/"));
+    let pack = store.join(pack.unwrap());
+    fs::remove_file(&pack).unwrap();
+    let mount = Mount::new(&store);
+    assert_same(&scratch.join("two"), mount.path(), &exact());
+    drop(mount);
+    let out = scratch.join("out");
+    packfs!("extract", store, out, "--snapshot", "old").run().ok();
+    assert_same(&scratch.join("one"), &out, &exact());
+    assert!(!pack.exists());
+    packfs!("fsck", "--repair", store).run().exits(1);
+    assert!(pack.is_file());
+}
+
+#[test]
+fn whatever_is_done_all_that_is_needed_is_protected() {
+    let (scratch, store) = gc::store();
+    packfs!("add", store, scratch.join("one"), "--parity", "10").run().ok();
+    // What a snapshot had and what nobody needs any more is still there.
+    packfs!("gc", store).run().ok();
+    is_protected(&store);
+    packfs!("snapshot", "delete", store, "old").run().ok();
+    packfs!("rebuild", store, "--all").run().ok();
+    is_protected(&store);
+    Folder::open(scratch.path()).folder("three", |at| at.file("new", noise(70_000, 77)));
+    packfs!("add", store, scratch.join("three")).run().ok();
+    packfs!("gc", store).run().ok();
+    is_protected(&store);
+    let mount = Mount::writable(&store, &[]);
+    fs::write(mount.path().join("written"), noise(90_000, 78)).unwrap();
+    packfs!("flush", mount.path()).run().ok();
+    fs::write(mount.path().join("too"), noise(90_000, 79)).unwrap();
+    packfs!("gc", store).run().ok();
+    is_protected(&store);
+    drop(mount);
+    packfs!("gc", store).run().ok();
+    is_protected(&store);
+    is_clean(&store);
+    let copy = scratch.join("copy");
+    packfs!("copy", store, copy).run().ok();
+    is_protected(&copy);
+    // As much as was asked for.
+    let bytes = |store: &Path| -> u64 {
+        let keys = layout::object_keys(store).into_iter();
+        let parity = keys.filter(|key| key.starts_with("parity/"));
+        parity.map(|key| fs::metadata(store.join(key)).unwrap().len()).sum()
+    };
+    let few = bytes(&store);
+    packfs!("rebuild", store, "--parity", "50").run().ok();
+    is_protected(&store);
+    assert!(bytes(&store) > 3 * few, "{few} bytes of parity became {}", bytes(&store));
+    packfs!("rebuild", store, "--parity", "0").run().ok();
+    assert_eq!(LocalStorage::new(&store).list("parity/").unwrap(), [""; 0]);
+    is_clean(&store);
+}
+
+#[test]
+fn an_image_without_contents_is_made_whole() {
+    let scratch = Scratch::new();
+    let source = samples().source(1);
+    let image = scratch.join("image.pfs");
+    packfs!("create", source, image, "--parity", "20", "--pack-size", "64K", "-q").run().ok();
+    let mut bytes = fs::read(&image).unwrap();
+    let places = layout::places(&Files::from([(String::new(), bytes.clone())]));
+    let contents = places.iter().find(|place| place.kind == "contents").unwrap();
+    let frame = places.iter().find(|place| place.kind == "frame").unwrap();
+    bytes[frame.range.start] ^= 1;
+    bytes.truncate(contents.range.start);
+    fs::write(&image, &bytes).unwrap();
+    packfs!("fsck", image).run().exits(4);
+    packfs!("fsck", "--repair", image).run().exits(1);
+    is_clean(&image);
+    let out = scratch.join("out");
+    packfs!("extract", image, out).run().ok();
+    assert_same(&source, &out, &exact());
+}
+
+#[test]
+fn more_than_it_can_is_said_and_the_rest_is_saved() {
+    let (_scratch, store) = gc::store();
+    packfs!("rebuild", store, "--parity", "1").run().ok();
+    let packs = layout::object_keys(&store).into_iter().filter(|key| key.starts_with("packs/"));
+    let packs: Vec<PathBuf> = packs.map(|key| store.join(key)).collect();
+    fs::remove_file(&packs[0]).unwrap();
+    let told = packfs!("fsck", "--repair", store).run().exits(4);
+    assert!(!told.text().contains("made whole"), "{}", told.text());
+    // What was given up is said, and nothing else is wrong; the rest has parity again.
+    let left = checked(&store, Depth::Deep);
+    let lost = |what| matches!(what, packfs::maintain::check::What::Lost);
+    assert!(left.damages.iter().all(|damage| lost(damage.what)), "{:?}", left.damages);
+    assert!(!sets(&LocalStorage::new(&store)).unwrap().0.is_empty());
+}
