@@ -21,7 +21,7 @@ const READ: usize = 1 << 20;
 const JOB: u64 = 16 << 20;
 
 /// Frames of one pack that lie one after the other.
-struct Job {
+pub(super) struct Job {
     pack: Id,
     length: u64,
     frames: Vec<FrameRecord>,
@@ -29,38 +29,39 @@ struct Job {
 
 /// What is wrong with a frame, or with a block of it: its ordinal in the pack, and where it lies
 /// in the inflated frame.
-enum Trouble {
+pub(super) enum Trouble {
     Frame(String),
     Block(usize, u32, u32),
 }
 
 /// What is wrong, in which pack, at which frame.
-type Found = (Id, FrameKey, Trouble);
+pub(super) type Found = (Id, FrameKey, Trouble);
+
+/// Calls `find`, which finds frames, and verifies them meanwhile; what is wrong with them.
+pub(super) fn verify<R>(
+    storage: &dyn Storage,
+    deep: bool,
+    monitor: &dyn Monitor,
+    find: impl FnOnce(&mut dyn FnMut(Job)) -> Result<R, Error>,
+) -> Result<(R, Vec<Found>), Error> {
+    let found: Mutex<Vec<Found>> = Mutex::new(Vec::new());
+    let work = |footer: &mut LastFooter, job: Job| {
+        let mut bad = |frame: &FrameRecord, trouble| {
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.push((job.pack, frame_key(frame), trouble));
+        };
+        match deep {
+            false => checksums(storage, &job, monitor, &mut bad),
+            true => blocks(storage, &job, monitor, footer, &mut bad),
+        }
+    };
+    let done = parallel::found(find, || None, work)?;
+    Ok((done, found.into_inner().unwrap_or_else(PoisonError::into_inner)))
+}
 
 impl Checker<'_> {
-    /// Verifies all frames; how many bytes were read for it.
-    pub(super) fn frames(&mut self, deep: bool) -> Result<u64, Error> {
-        let jobs = self.jobs();
-        let bytes = jobs.iter().flat_map(|job| &job.frames).map(|frame| u64::from(frame.stored));
-        let bytes: u64 = bytes.sum();
-        self.monitor.total(jobs.len() as u64, bytes);
-        let found: Mutex<Vec<Found>> = Mutex::new(Vec::new());
-        let (storage, monitor) = (&*self.storage, self.monitor);
-        parallel::each(
-            &jobs,
-            || None,
-            |footer, job| {
-                let mut bad = |frame: &FrameRecord, trouble| {
-                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    found.push((job.pack, frame_key(frame), trouble));
-                };
-                match deep {
-                    false => checksums(storage, job, monitor, &mut bad),
-                    true => blocks(storage, job, monitor, footer, &mut bad),
-                }
-            },
-        )?;
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    /// Takes note of what is wrong with frames.
+    pub(super) fn frames(&mut self, mut found: Vec<Found>) {
         found.sort_by_key(|(pack, frame, _)| (*pack, *frame));
         for (id, frame, trouble) in found {
             let key = pack::key(&id);
@@ -82,30 +83,26 @@ impl Checker<'_> {
                 }
             }
         }
-        Ok(bytes)
     }
 
-    /// All frames that are not known to be lost, in the order they lie.
-    fn jobs(&self) -> Vec<Job> {
-        let mut jobs: Vec<Job> = Vec::new();
-        for (id, pack) in &self.packs.0 {
-            let mut room = 0;
-            for (key, frame) in &pack.frames {
-                if pack.bad.contains_key(key) {
-                    continue;
-                }
-                let stored = u64::from(frame.stored);
-                match jobs.last_mut().filter(|job| job.pack == *id && room >= stored) {
-                    Some(job) => job.frames.push(*frame),
-                    None => {
-                        room = JOB;
-                        jobs.push(Job { pack: *id, length: pack.size, frames: vec![*frame] });
-                    }
-                }
-                room = room.saturating_sub(stored);
+    /// Hands over all frames that are new and not known to be lost, in the order they lie.
+    pub(super) fn hand_over(&mut self, take: &mut dyn FnMut(Job)) {
+        for (id, pack) in &mut self.packs.0 {
+            let fresh = std::mem::take(&mut pack.fresh).into_iter();
+            let mut job: Option<(u64, Job)> = None;
+            for (key, frame) in fresh.filter(|(key, _)| !pack.bad.contains_key(key)) {
+                let (stored, length) = (u64::from(key.1), pack.size);
+                self.bytes += stored;
+                let full = job.take_if(|(bytes, _)| *bytes + stored > JOB);
+                full.into_iter().for_each(|(_, full)| take(full));
+                let empty = || (0, Job { pack: *id, length, frames: Vec::new() });
+                let (bytes, job) = job.get_or_insert_with(empty);
+                *bytes += stored;
+                job.frames.push(frame);
             }
+            job.into_iter().for_each(|(_, last)| take(last));
         }
-        jobs
+        self.monitor.total(self.packs.count() as u64, self.bytes);
     }
 }
 

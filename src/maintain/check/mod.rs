@@ -28,6 +28,7 @@ use crate::parity::PARITY;
 use crate::storage::Storage;
 use crate::store::{CONFIG, Cause, index_key, read_config};
 use crate::tree::{self, Place};
+use frames::{Job, verify};
 use packs::Packs;
 
 /// How far a check goes.
@@ -80,13 +81,19 @@ pub fn check(source: &Source, depth: Depth, monitor: &dyn Monitor) -> Result<Rep
     let mut checker = Checker::new(source, monitor);
     monitor.phase(Phase::Check);
     let roots = checker.roots(source)?;
-    for kept in &roots.kept {
-        checker.kept(kept)?;
+    if depth == Depth::Quick {
+        roots.kept.iter().try_for_each(|kept| checker.kept(kept, &mut |_| ()))?;
+    } else {
+        let (storage, deep) = (&*source.storage, depth == Depth::Deep);
+        let find = |take: &mut dyn FnMut(Job)| -> Result<(), Error> {
+            roots
+                .kept
+                .iter()
+                .try_for_each(|kept| checker.kept(kept, &mut |checker| checker.hand_over(take)))
+        };
+        let ((), found) = verify(storage, deep, monitor, find)?;
+        checker.frames(found);
     }
-    let bytes = match depth {
-        Depth::Quick => 0,
-        depth => checker.frames(depth == Depth::Deep)?,
-    };
     checker.parity(roots.kept.first().map(|head| head.root.number), depth != Depth::Quick)?;
     if depth == Depth::Deep {
         checker.ids()?;
@@ -104,7 +111,8 @@ pub fn check(source: &Source, depth: Depth, monitor: &dyn Monitor) -> Result<Rep
     // Blocks that were given up are no damage where nobody misses them.
     damages.retain(|damage| damage.what != What::Lost || !damage.hurts.is_empty());
     damages.sort_by(|a, b| (&a.object, a.at).cmp(&(&b.object, b.at)));
-    let (roots, packs, known) = (roots.kept.len(), checker.packs.count(), checker.packs);
+    let (roots, packs, bytes) = (roots.kept.len(), checker.packs.count(), checker.bytes);
+    let known = checker.packs;
     Ok(Report { damages, roots, packs, bytes, unneeded, known })
 }
 
@@ -121,6 +129,8 @@ struct Checker<'a> {
     trees: HashMap<Id, Option<usize>>,
     pages: HashMap<Place, Option<usize>>,
     packs: Packs,
+    /// Bytes of frames that are verified.
+    bytes: u64,
     /// Packs of which not all frames are needed any more.
     patched: HashSet<Id>,
     /// Segments of which only some frames were looked at, since the others had other places.
@@ -147,6 +157,7 @@ impl<'a> Checker<'a> {
             trees: HashMap::new(),
             pages: HashMap::new(),
             packs: Packs::default(),
+            bytes: 0,
             partly: HashSet::new(),
             patched: HashSet::new(),
             resolved: HashSet::new(),
@@ -226,8 +237,8 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    /// Checks what a root needs, but file data.
-    fn kept(&mut self, kept: &Kept) -> Result<(), Error> {
+    /// Checks what a root needs, but file data: that can be looked at once `listed` is called.
+    fn kept(&mut self, kept: &Kept, listed: &mut dyn FnMut(&mut Self)) -> Result<(), Error> {
         self.go_on()?;
         let opened = Opened::of(&self.storage, &kept.root);
         self.needed.insert(kept.key.clone(), None);
@@ -264,6 +275,7 @@ impl<'a> Checker<'a> {
                 self.partly.insert(object.id);
             }
         }
+        listed(self);
         self.needed.insert(tree::key(&kept.root.tree.id), Some(kept.root.tree.id));
         match &opened.tree {
             Ok(tree) => self.tree(kept, tree, opened.lost.is_empty().then_some(&opened.index)),

@@ -33,6 +33,8 @@ pub(super) struct Pack {
     agrees: bool,
     /// The frames that indexes list.
     pub(super) frames: BTreeMap<FrameKey, FrameRecord>,
+    /// Those of them that were not handed over to be verified yet.
+    pub(super) fresh: BTreeMap<FrameKey, FrameRecord>,
     /// Those that are damaged.
     pub(super) bad: HashMap<FrameKey, usize>,
     /// Blocks of others that are.
@@ -123,7 +125,9 @@ impl Checker<'_> {
             let agrees = footer.is_none_or(|footer| agree(footer, &record, segment));
             let Some(pack) = self.packs.0.get_mut(&id) else { continue };
             let key = frame_key(&record);
-            pack.frames.insert(key, record);
+            if pack.frames.insert(key, record).is_none() {
+                pack.fresh.insert(key, record);
+            }
             let beyond = record.offset + u64::from(record.stored) > pack.size;
             if let Some(damage) = pack.damage.filter(|_| beyond) {
                 pack.bad.insert(key, damage);
