@@ -107,6 +107,10 @@ fn to_store(
     let _lock = archive::lock(&args.to)?;
     // Anew: what is there may have changed until it was locked.
     let plan = plan(from, Some(&*to))?;
+    if to.size(CONFIG).is_ok() && plan.objects.iter().any(|(key, ..)| key == CONFIG) {
+        // Settings that are not those that a set protects would be taken for damaged.
+        protect(&to, None, &HashSet::from([CONFIG.to_owned()]), progress)?;
+    }
     copy(&plan, &**from, &*to, progress)?;
     protect(&to, percent(&**from)?, &HashSet::new(), progress)?;
     Ok(plan)

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::packing::PackingArgs;
+use super::packing::{NamingArgs, PackingArgs};
 use super::progress::{Progress, catch_interrupts};
 use super::report::Report;
 use super::stdin::{STDIN, Stdin, expect_tar};
@@ -30,24 +30,13 @@ pub(super) struct CreateArgs {
     /// Replace DEST if it is an archive already
     #[arg(long)]
     force: bool,
-    /// Hash that names blocks: xxh3-128 is for data that nobody crafts
-    #[arg(long, value_enum, default_value_t = HashArg::Blake3)]
-    hash: HashArg,
-    /// Bytes of each hash that are kept; 8 in an image, which nothing is added to, 16 in a store
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(8..=16))]
-    hash_length: Option<u8>,
+    #[command(flatten)]
+    naming: NamingArgs,
     /// Average length of a block, 1K to 32K
     #[arg(long, value_name = "SIZE", default_value = "8K", value_parser = size::parse)]
     block_size: u64,
     #[command(flatten)]
     packing: PackingArgs,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum HashArg {
-    Blake3,
-    #[value(name = "xxh3-128")]
-    Xxh3,
 }
 
 pub(super) fn run(args: &CreateArgs) -> Outcome {
@@ -60,7 +49,7 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     catch_interrupts();
     let draft = Draft::new(&args.dest, args.force)?;
     let default = if draft.is_image() { IMAGE_HASH_LEN } else { options.hash_len };
-    options.hash_len = args.hash_length.unwrap_or(default);
+    options.hash_len = args.naming.hash_length.unwrap_or(default);
     if !draft.is_image() {
         options.store_id = Some(random_id());
         options.created = time::now();
@@ -94,10 +83,7 @@ fn options(args: &CreateArgs) -> Result<CreateOptions, Failure> {
     let max = u32::try_from(MAX_BLOCK).unwrap_or(u32::MAX);
     Ok(CreateOptions {
         cutting: crate::format::Cutting { min: block / 4, average: block, max },
-        hash: match args.hash {
-            HashArg::Blake3 => BlockHash::Blake3,
-            HashArg::Xxh3 => BlockHash::Xxh3,
-        },
+        hash: args.naming.hash().unwrap_or(BlockHash::Blake3),
         ..args.packing.options()?
     })
 }

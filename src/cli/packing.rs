@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::Failure;
 use super::frames::FrameArgs;
+use crate::format::{BlockHash, Config};
 use crate::ingest::{CreateOptions, Order};
 
 #[derive(Debug, Args)]
@@ -29,6 +30,41 @@ pub(super) struct PackingArgs {
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How blocks are named: what `create` and `rebuild` have in common.
+#[derive(Debug, Args)]
+pub(super) struct NamingArgs {
+    /// Hash that names blocks: xxh3-128 is for data that nobody crafts [default: blake3]
+    #[arg(long, value_enum)]
+    hash: Option<HashArg>,
+    /// Bytes of each hash that are kept; 8 in an image, which nothing is added to, 16 in a store
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(8..=16))]
+    pub hash_length: Option<u8>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HashArg {
+    Blake3,
+    #[value(name = "xxh3-128")]
+    Xxh3,
+}
+
+impl NamingArgs {
+    /// The hash that was asked for.
+    pub fn hash(&self) -> Option<BlockHash> {
+        self.hash.map(|hash| match hash {
+            HashArg::Blake3 => BlockHash::Blake3,
+            HashArg::Xxh3 => BlockHash::Xxh3,
+        })
+    }
+
+    /// The hash and its length, with what was not asked for as it is; `None`: nothing was.
+    pub fn instead_of(&self, config: &Config) -> Option<(BlockHash, u8)> {
+        let given = self.hash.is_some() || self.hash_length.is_some();
+        let hash = self.hash().unwrap_or(config.hash);
+        given.then(|| (hash, self.hash_length.unwrap_or(config.hash_len)))
+    }
 }
 
 /// An order of files.

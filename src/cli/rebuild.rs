@@ -13,7 +13,7 @@ use super::flush::request;
 use super::frames::FrameArgs;
 use super::gc::{alone, collect_here, tell_of_readers};
 use super::output::print;
-use super::packing::OrderArg;
+use super::packing::{NamingArgs, OrderArg};
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, logger, size, time};
 use crate::live::Request;
@@ -22,6 +22,7 @@ use crate::maintain::copy::{self, copy};
 use crate::maintain::protect::{percent, protect};
 use crate::maintain::rebuild::{self, Made, RebuildOptions, Rebuilt, Trace};
 use crate::storage::{Draft, Storage};
+use crate::store::read_config;
 
 /// What an order that a trace tells starts with.
 const TRACE: &str = "trace:";
@@ -30,11 +31,11 @@ const TRACE: &str = "trace:";
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without options, packs of which much is dead and packs that are small are \
-    written anew; all of them, if that is most of what there is. --all, --order, --level and what \
-    else says how packs are made concern all of them. Snapshots and files stay what they are; so \
-    does what a mount shows. Old packs go at the end, as with packfs gc: until then there must be \
-    room for the new ones, too. What is interrupted has changed nothing; run it again. To go step \
-    by step, use --max-bytes."
+    written anew; all of them, if that is most of what there is. --all, --order, --level, --hash \
+    and what else says how packs are made concern all of them. Snapshots and files stay what they \
+    are; so does what a mount shows. Old packs go at the end, as with packfs gc: until then there \
+    must be room for the new ones, too. What is interrupted has changed nothing; run it again. To \
+    go step by step, use --max-bytes."
 )]
 pub(super) struct RebuildArgs {
     /// The store, or an image: a new one takes its place
@@ -51,6 +52,8 @@ pub(super) struct RebuildArgs {
     order: Option<Wanted>,
     #[command(flatten)]
     frames: FrameArgs,
+    #[command(flatten)]
+    naming: NamingArgs,
     /// No more than so many bytes of blocks, but one pack at least; those that need it most first
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_bytes: Option<u64>,
@@ -94,7 +97,8 @@ fn ratio(text: &str) -> Result<u64, String> {
 }
 
 impl RebuildArgs {
-    fn options(&self, start: Instant) -> Result<RebuildOptions, Failure> {
+    fn options(&self, storage: &dyn Storage, start: Instant) -> Result<RebuildOptions, Failure> {
+        let naming = self.naming.instead_of(&read_config(storage)?);
         let (mut order, mut trace) = (None, None);
         match &self.order {
             Some(Wanted::Files(files)) => order = Some(files.order()),
@@ -105,11 +109,12 @@ impl RebuildArgs {
             None => {}
         }
         Ok(RebuildOptions {
-            all: self.all || self.order.is_some() || self.frames.are_given(),
+            all: self.all || self.order.is_some() || self.frames.are_given() || naming.is_some(),
             dead: self.dead_ratio,
             max_bytes: self.max_bytes.unwrap_or(u64::MAX),
             until: self.max_time.and_then(|secs| start.checked_add(Duration::from_secs(secs))),
             trace,
+            naming,
             packing: crate::ingest::CreateOptions { order, ..self.frames.options()? },
         })
     }
@@ -117,18 +122,23 @@ impl RebuildArgs {
 
 pub(super) fn run(args: &RebuildArgs) -> Outcome {
     let start = Instant::now();
-    let options = args.options(start)?;
     catch_interrupts();
     logger::start(None)?;
     if args.store.is_file() {
-        return image(args, &options, start);
+        return image(args, start);
     }
     let storage = archive::writable(&args.store)?;
+    let options = args.options(&*storage, start)?;
     if !args.dry_run {
         // Not after much was read.
         access(&args.store, Access::WRITE_OK).map_err(|error| {
             Failure::Failed(format!("{}: {}", args.store.display(), io::Error::from(error)))
         })?;
+    }
+    let settings = args.parity.is_some() || options.naming.is_some();
+    if settings && !args.dry_run {
+        // What a mount cannot be asked for, it must not be in the way of at the end.
+        archive::lock(&args.store)?;
     }
     let _alone = if args.dry_run { None } else { Some(alone(&*storage)?) };
     let plan = rebuild::plan(&storage, &options)?;
@@ -144,8 +154,11 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
             adopt(&args.store, &*storage, &made)?;
             collected = Some(collect_here(&args.store, &storage, &progress)?);
         }
-        if args.parity.is_some() {
+        if settings {
             let _lock = archive::lock(&args.store)?;
+            if let Some(naming) = options.naming {
+                rebuild::rename(&storage, naming, &progress)?;
+            }
             sum.written += protect(&storage, args.parity, &HashSet::new(), &progress)?;
         }
         Ok((sum, collected))
@@ -160,9 +173,10 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
 
 /// An image never changes: its objects are taken out of it, rebuilt as those of a store, and become
 /// a new image, which takes its place.
-fn image(args: &RebuildArgs, options: &RebuildOptions, start: Instant) -> Outcome {
+fn image(args: &RebuildArgs, start: Instant) -> Outcome {
     let path = &args.store;
     let image = archive::storage(path)?;
+    let options = &args.options(&*image, start)?;
     let plan = rebuild::plan(&image, options)?;
     let sum = plan.sum;
     if args.dry_run || (!plan.has_work() && args.parity.is_none()) {
@@ -187,6 +201,9 @@ fn image(args: &RebuildArgs, options: &RebuildOptions, start: Instant) -> Outcom
             rebuild::adopt(&*store, &made, time::now())?;
         }
         let collected = collect(&store, time::now(), &progress, &mut || Ok(()))?;
+        if let Some(naming) = options.naming {
+            rebuild::rename(&store, naming, &progress)?;
+        }
         let draft = Draft::new(path, true)?;
         copy(&copy::plan(&store, None)?, &*store, &*draft.storage(), &progress)?;
         let parity = args.parity.map_or_else(|| percent(&*image), |given| Ok(Some(given)))?;

@@ -65,7 +65,9 @@ pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, E
         match (there, to) {
             (Some(there), Some(to)) if there == size => {
                 plan.there = (plan.there.0 + 1, plan.there.1 + size);
-                if is_snapshot && all(to, &key, size)? != all(&**from, &key, size)? {
+                if key == CONFIG && all(to, &key, size)? != all(&**from, &key, size)? {
+                    plan.objects.push((key, size, id));
+                } else if is_snapshot && all(to, &key, size)? != all(&**from, &key, size)? {
                     match same.contains(&key) {
                         true => plan.objects.push((key, size, id)),
                         false => plan.other.push(key),
@@ -136,7 +138,8 @@ fn may_take(from: &dyn Storage, to: &dyn Storage, roots: &Roots) -> Result<(), E
         Err(_) if to.size(CONFIG).is_err_and(|error| error.is_not_found()) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    if read_config(from)? != ours {
+    // A rebuild may have changed how blocks are named.
+    if read_config(from)?.store != ours.store {
         let why = "is another store; packfs add, or another name for the copy, may be meant";
         return Err(Error::Refused(format!("{name}: {why}")));
     }

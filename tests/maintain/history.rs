@@ -249,6 +249,7 @@ impl Model {
             max_bytes: u64::MAX,
             until: None,
             trace: None,
+            naming: None,
             packing: options(),
         };
         let plan = rebuild::plan(storage, &options).unwrap();

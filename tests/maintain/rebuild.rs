@@ -159,3 +159,37 @@ fn one_rebuild_at_a_time() {
     packfs!("gc", store).run().fails(1, &["somebody else"]);
     packfs!("gc", "-n", store).run().ok();
 }
+
+#[test]
+fn blocks_get_other_names_and_the_store_goes_on() {
+    let (scratch, store) = store();
+    packfs!("rebuild", store, "--parity", "20").run().ok();
+    let text = packfs!("rebuild", store, "--hash", "xxh3-128").run().ok().text();
+    assert!(text.contains("anew"), "{text}");
+    let settings = || fs::read_to_string(store.join("packfs.toml")).unwrap();
+    assert!(settings().contains("xxh3-128"), "{}", settings());
+    packfs!("fsck", "--deep", store).run().ok();
+    // What is there is known by its new name.
+    let json = packfs!("add", store, scratch.join("two/."), "--at", "again", "--json").run().ok();
+    let json: Value = serde_json::from_str(&json.text()).unwrap();
+    assert_eq!(json["unique_bytes"], 0, "{json}");
+    packfs!("fsck", "--deep", store).run().ok();
+    let again = packfs!("rebuild", store, "--hash-length", "12").run().ok();
+    assert!(settings().contains("hash_len = 12"), "{}", again.text());
+    let copy = scratch.join("copy");
+    packfs!("copy", store, copy).run().ok();
+    packfs!("rebuild", store, "--hash", "blake3").run().ok();
+    packfs!("copy", store, copy).run().ok();
+    assert_eq!(
+        fs::read(copy.join("packfs.toml")).unwrap(),
+        fs::read(store.join("packfs.toml")).unwrap()
+    );
+    for archive in [&store, &copy] {
+        packfs!("fsck", "--deep", archive).run().ok();
+    }
+    let image = scratch.join("image.pfs");
+    packfs!("copy", store, image).run().ok();
+    packfs!("rebuild", image, "--hash", "xxh3-128").run().ok();
+    packfs!("fsck", "--deep", image).run().ok();
+    assert!(packfs!("info", image, "--json").run().ok().text().contains("xxh3-128"));
+}

@@ -19,12 +19,13 @@ use std::time::Instant;
 use super::Error;
 use super::kept::Roots;
 use super::marks::{Marks, mark, open_trees, units, weigh};
+use super::protect::protect;
 use super::publish::{following, put_root, put_segment};
-use crate::format::{Id, IndexBuilder, NO_PACK, ObjectRef, Segment};
+use crate::format::{BlockHash, Config, Id, IndexBuilder, NO_PACK, ObjectRef, Segment};
 use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::{Storage, Undo};
-use crate::store::{OpenOptions, Store};
+use crate::store::{CONFIG, OpenOptions, Store, read_config};
 use crate::tree;
 
 pub use sequence::{Trace, TraceError};
@@ -58,6 +59,8 @@ pub struct RebuildOptions {
     pub until: Option<Instant>,
     /// Blocks that come first, in that order.
     pub trace: Option<Trace>,
+    /// Which hash names blocks from now on, and how many bytes of it are kept; `None`: as before.
+    pub naming: Option<(BlockHash, u8)>,
     /// How packs are made, and in which order files are.
     pub packing: CreateOptions,
 }
@@ -267,8 +270,9 @@ fn pack(
         let blocks = Moving::new(store);
         let mut packing = options.packing.packing(versions);
         let config = store.config();
-        packing.hash_len = usize::from(config.hash_len);
-        packing.cutter.hash = config.hash;
+        let (hash, length) = options.naming.unwrap_or((config.hash, config.hash_len));
+        packing.hash_len = usize::from(length);
+        packing.cutter.hash = hash;
         packing.dense = store.root().1.totals.bytes / DENSE > sum.live;
         if !window {
             packing.window = 0;
@@ -381,6 +385,29 @@ fn jobs<'a>(
         rest = left;
         (count > 0).then_some(job)
     })
+}
+
+/// Has blocks named by another hash from now on; the caller holds the lock of the store. Packs
+/// that are not rebuilt keep theirs: they say which it is, and what they have is not known by the
+/// new one.
+///
+/// # Errors
+/// If the settings cannot be read or written.
+pub fn rename(
+    storage: &Arc<dyn Storage>,
+    naming: (BlockHash, u8),
+    monitor: &dyn Monitor,
+) -> Result<(), Error> {
+    let was = read_config(&**storage)?;
+    let config = Config { hash: naming.0, hash_len: naming.1, ..was.clone() };
+    if config == was {
+        return Ok(());
+    }
+    // Settings that are not those that a set protects would be taken for damaged.
+    protect(storage, None, &HashSet::from([CONFIG.to_owned()]), monitor)?;
+    storage.put(CONFIG, &config.encode())?;
+    protect(storage, None, &HashSet::new(), monitor)?;
+    Ok(())
 }
 
 /// Adds segments to the newest root: what they say of where blocks are counts from then on. If that
