@@ -12,7 +12,7 @@
 //! [`reroot`] has it. Order of removals: roots, each held alone so that nobody can begin to read
 //! it; these are synced; then what no root that is left names.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Error;
@@ -244,8 +244,39 @@ impl Dead {
                 }
             }
         }
+        // What a rebuild moved for the newest root, and only snapshots still show, lies where none
+        // of these looks for it, as long as they have their own index.
+        any |= !live.is_subset(&read(storage, roots, &live)?);
         Ok(Self { index, any, live, units: listed, within })
     }
+}
+
+/// The packs that kept roots read, each by its own index; all that are `live` by the index of them
+/// all, if each has that.
+fn read(
+    storage: &Arc<dyn Storage>,
+    roots: &Roots,
+    live: &HashSet<Id>,
+) -> Result<HashSet<Id>, Error> {
+    let mut lists: BTreeMap<Vec<Id>, Vec<&Root>> = BTreeMap::new();
+    for kept in &roots.kept {
+        let list = kept.root.segments.iter().map(|segment| segment.id).collect();
+        lists.entry(list).or_default().push(&kept.root);
+    }
+    if lists.len() == 1 {
+        return Ok(live.clone());
+    }
+    let mut packs = HashSet::new();
+    for roots in lists.into_values() {
+        let segments = roots[0].segments.iter().map(|it| Ok(open_segment(&**storage, it)?.0));
+        let index = Index::new(segments.collect::<Result<Vec<_>, Error>>()?);
+        let marks = mark(&index, &open_trees(storage, roots.iter().copied())?)?;
+        for (at, segment) in (0..).zip(index.segments()) {
+            let used = |unit: &Unit| weigh(unit, segment, &marks).0 > 0;
+            packs.extend(units(at, segment).iter().filter(|unit| used(unit)).map(|it| it.pack.0));
+        }
+    }
+    Ok(packs)
 }
 
 /// The index of all kept roots: what the newest one says comes last, and so overrides.

@@ -379,6 +379,26 @@ fn packs_read(fs: &ArchiveFs) -> BTreeSet<String> {
     packs
 }
 
+/// Plays steps, and then checks what is left without readers.
+fn play(steps: &[Step], parity: Option<u32>) {
+    let mut model = Model::new(parity);
+    steps.iter().for_each(|step| model.step(step));
+    model.readers.clear();
+    let storage = Arc::clone(&model.storage);
+    for _ in 0..2 {
+        assert!(model.collect(&storage));
+    }
+    model.check();
+    model.check_lean();
+    model.check_parity(true);
+}
+
+#[test]
+fn what_was_moved_and_is_shown_by_a_snapshot_alone_lies_in_one_pack() {
+    let first = Step::Add(vec![(0, 1), (3, 4)]);
+    play(&[first, Step::Name(0), Step::Rebuild(false), Step::Add(vec![(3, 9)])], None);
+}
+
 proptest! {
     #![proptest_config(Config {
         cases: std::env::var("PROPTEST_CASES").map_or(HISTORIES, |it| it.parse().unwrap()),
@@ -390,15 +410,6 @@ proptest! {
         parity in prop::option::of(Just(30)),
         steps in prop::collection::vec(step(), 1..24),
     ) {
-        let mut model = Model::new(parity);
-        steps.iter().for_each(|step| model.step(step));
-        model.readers.clear();
-        let storage = Arc::clone(&model.storage);
-        for _ in 0..2 {
-            assert!(model.collect(&storage));
-        }
-        model.check();
-        model.check_lean();
-        model.check_parity(true);
+        play(&steps, parity);
     }
 }
