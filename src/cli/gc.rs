@@ -71,7 +71,7 @@ pub(super) fn tell_of_readers(store: &Path, collected: Collected) {
 }
 
 fn report(args: &GcArgs, collected: Collected) -> Outcome {
-    let Collected { objects, bytes, read, dead } = collected;
+    let Collected { objects, bytes, written, read, dead } = collected;
     print(|output| {
         if args.json {
             let json = json!({
@@ -79,6 +79,7 @@ fn report(args: &GcArgs, collected: Collected) -> Outcome {
                 "dry_run": args.dry_run,
                 "objects": objects,
                 "bytes": bytes,
+                "written_bytes": written,
                 "roots_read": read,
                 "dead_bytes": dead,
             });
@@ -87,7 +88,11 @@ fn report(args: &GcArgs, collected: Collected) -> Outcome {
             let would = if args.dry_run { "would free" } else { "freed" };
             let (store, freed) = (args.store.display(), size::show(bytes));
             let objects = size::count(objects);
-            writeln!(output, "{store}: {would} {freed} in {objects} objects")?;
+            let new = match written {
+                0 => String::new(),
+                bytes => format!("; {} of new index and parity", size::show(bytes)),
+            };
+            writeln!(output, "{store}: {would} {freed} in {objects} objects{new}")?;
             if dead > 0 {
                 let dead = size::show(dead);
                 writeln!(output, "{dead} of dead blocks lie in packs that are needed for others")?;
@@ -114,11 +119,11 @@ pub(super) fn collect_here(
 ) -> Result<Collected, Failure> {
     if let Some(answer) = request(store, &Request::Collect)? {
         let counts: Vec<u64> = answer.split(' ').map_while(|word| word.parse().ok()).collect();
-        let [objects, bytes, read, dead] = counts[..] else {
+        let [objects, bytes, written, read, dead] = counts[..] else {
             let text = format!("{}: its mount answered {answer}", store.display());
             return Err(Failure::Failed(text));
         };
-        return Ok(Collected { objects, bytes, read, dead });
+        return Ok(Collected { objects, bytes, written, read, dead });
     }
     let _lock = archive::lock(store)?;
     Ok(collect::collect(storage, time::now(), monitor, &mut || Ok(()))?)

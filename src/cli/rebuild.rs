@@ -241,11 +241,12 @@ fn adopt(store: &Path, storage: &dyn Storage, made: &Made) -> Result<(), Failure
 
 fn report(
     args: &RebuildArgs,
-    sum: Rebuilt,
+    mut sum: Rebuilt,
     collected: Option<Collected>,
     start: Instant,
 ) -> Outcome {
     let freed = collected.map_or(0, |collected| collected.bytes);
+    sum.written += collected.map_or(0, |collected| collected.written);
     print(|output| {
         if args.json {
             let json = json!({

@@ -18,7 +18,9 @@ const DIGITS: usize = 4;
 pub(super) fn block(text: &str) -> Result<Wanted, String> {
     match text.split_once(':') {
         Some((origin, number)) => {
-            let number = number.parse().map_err(|_| format!("{number} is no number of a block"))?;
+            let number = number
+                .parse()
+                .map_err(|_| format!("\"{number}\" is no number; it is ORIGIN:NUMBER or HASH"))?;
             digits(origin).map(|origin| Wanted::Number(origin, number))
         }
         None => digits(text).map(Wanted::Hash),

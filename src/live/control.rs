@@ -202,8 +202,10 @@ impl LiveFs {
                 deleted.map(|()| String::new()).map_err(|error| error.to_string())
             }
             Request::Collect => {
-                let show =
-                    |it: Collected| format!("{} {} {} {}", it.objects, it.bytes, it.read, it.dead);
+                let show = |it: Collected| {
+                    let Collected { objects, bytes, written, read, dead } = it;
+                    format!("{objects} {bytes} {written} {read} {dead}")
+                };
                 self.collect().map(show).map_err(|error| error.to_string())
             }
             Request::Adopt(made) => {

@@ -41,6 +41,8 @@ pub struct Collected {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes of an index, and of parity, without what was removed. Of a plan: 0, nobody knows yet.
+    pub written: u64,
     /// Older roots that somebody reads: what they need is still there.
     pub read: u64,
     /// Bytes, once inflated, of blocks that nothing refers to in packs that are needed for others.
@@ -129,12 +131,13 @@ pub fn collect(
     if monitor.cancelled() {
         return Err(Error::Cancelled);
     }
-    publish(storage, &survey, &dead, created)?;
+    collected.written += publish(storage, &survey, &dead, created)?;
     drop(survey);
     swap()?;
     let swept = sweep(storage, monitor)?;
     collected.objects += swept.objects;
     collected.bytes += swept.bytes;
+    collected.written += swept.written;
     collected.read = swept.read;
     Ok(collected)
 }
@@ -176,7 +179,7 @@ fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected,
     let mut swept = Collected { read: survey.read.len() as u64, ..Collected::default() };
     let gone = unneeded_objects(&**storage, &needed)?;
     let going = survey.unneeded.iter().map(|(key, _)| key).chain(&gone).cloned().collect();
-    protect(storage, None, &going, monitor)?;
+    swept.written = protect(storage, None, &going, monitor)?;
     for (key, _alone) in &survey.unneeded {
         swept.bytes += storage.size(key)?;
         storage.delete(key)?;
@@ -291,18 +294,19 @@ fn joined(storage: &dyn Storage, roots: &Roots) -> Result<Index, Error> {
     Ok(Index::new(segments.collect::<Result<Vec<_>, Error>>()?))
 }
 
-/// Publishes an index without dead packs, under new roots of the same trees.
+/// Publishes an index without dead packs, under new roots of the same trees; how many bytes it has.
 fn publish(
     storage: &Arc<dyn Storage>,
     survey: &Survey,
     dead: &Dead,
     created: i64,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let numbers = Numbers::of(&dead.index);
     let keep = |unit: &Unit| dead.units.contains(&(unit.segment, unit.blocks.start));
     let links = links(&**storage, &dead.index, &numbers, keep)?;
     let built = list(&dead.index, &numbers, keep, &links)?;
     let put = built.into_iter().map(|segment| put_segment(&**storage, segment));
     let segments = put.collect::<Result<Vec<_>, _>>()?;
-    reroot(&**storage, &survey.roots, |_| Some(segments.clone()), created).map(drop)
+    reroot(&**storage, &survey.roots, |_| Some(segments.clone()), created)?;
+    Ok(segments.iter().map(|segment| segment.length).sum())
 }
