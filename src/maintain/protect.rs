@@ -11,7 +11,7 @@ use super::copy::needed;
 use super::kept::Roots;
 use crate::format::{MAX_SHARDS, Protected};
 use crate::monitor::{Monitor, Phase};
-use crate::parity::{self, PARITY, Set};
+use crate::parity::{self, Health, PARITY, Set};
 use crate::storage::{Storage, StorageError};
 use crate::store::SNAPSHOTS;
 
@@ -71,6 +71,13 @@ pub fn protect(
         return Ok(0);
     };
     if percent == 0 {
+        // What only they can bring back would be lost.
+        for set in &sets {
+            if matches!(set.heal(&**storage)?, Health::Healed(_)) {
+                let key = storage.locate(&set.key);
+                return Err(repair_first(format!("{key}: can make good what is damaged")));
+            }
+        }
         let broken = broken.into_iter().map(|(key, _)| key);
         remove(&**storage, sets.into_iter().map(|set| set.key).chain(broken))?;
         return Ok(0);
@@ -89,7 +96,7 @@ pub fn protect(
             return Err(Error::Cancelled);
         }
         let bytes: u64 = group.iter().map(|member| member.length).sum();
-        let (id, set) = parity::protect(&**storage, group, percent)?;
+        let (id, set) = parity::protect(&**storage, group, percent).map_err(repair_first)?;
         let key = parity::parity_key(&id);
         // One that is there is the same.
         gone.retain(|gone| *gone != key);
@@ -101,6 +108,11 @@ pub fn protect(
     }
     remove(&**storage, gone)?;
     Ok(written)
+}
+
+/// Parity is not given up while there is something that it may make good.
+fn repair_first(error: impl std::fmt::Display) -> Error {
+    Error::Refused(format!("{error}; run packfs fsck --repair first"))
 }
 
 fn remove(storage: &dyn Storage, keys: impl IntoIterator<Item = String>) -> Result<(), Error> {
@@ -125,7 +137,7 @@ fn bare(
         // A snapshot is written again under its name, so nothing tells what it should be.
         let fixed = !key.starts_with(SNAPSHOTS) && !going.contains(&key);
         if fixed && !protected.contains(key.as_str()) {
-            let length = storage.size(&key)?;
+            let length = storage.size(&key).map_err(repair_first)?;
             bare.insert(key, length);
         }
     }
@@ -143,10 +155,8 @@ fn join(
     kept.sort_by_key(|set| std::cmp::Reverse(set.protected()));
     while let Some(set) = kept.pop_if(|set| new > 0 && set.protected() <= new * MERGED) {
         // What it may yet make good must not be taken from it.
-        let there = |member: &Protected| {
-            storage.size(&member.key).is_ok_and(|length| length == member.length)
-        };
-        if set.protected() > LARGEST / 2 || !set.members().iter().all(there) {
+        let whole = || matches!(set.heal(storage), Ok(Health::Whole));
+        if set.protected() > LARGEST / 2 || !whole() {
             continue;
         }
         new += set.protected();

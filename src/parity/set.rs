@@ -11,7 +11,7 @@ use crate::format::{
     ENVELOPE_LEN, Id, MAX_SHARD, MAX_SHARDS, MAX_SMALL_TABLE, ParityTable, Problem, Protected,
     Section, TAIL_LEN, hex, read_tail, tail, unhex,
 };
-use crate::storage::{Storage, StorageError};
+use crate::storage::{ErrorKind, Storage, StorageError};
 
 /// What the keys of parity sets start with.
 pub const PARITY: &str = "parity/";
@@ -79,8 +79,7 @@ pub fn protect(
             left -= there as u64;
         }
         if member.id().is_some_and(|id| id != *hash.finalize().as_bytes()) {
-            let problem = Problem::Checksum.of(Section::Parity);
-            return Err(StorageError::format(&storage.locate(&member.key), problem));
+            return Err(ErrorKind::Damaged.of(&storage.locate(&member.key)));
         }
     }
     let wanted = shards.count().saturating_mul(percent as usize).div_ceil(100);

@@ -33,6 +33,9 @@ pub enum ErrorKind {
     /// It ends before what was asked for.
     #[error("cut short: it ends before byte {0}; fetch it again or restore it from a copy")]
     Short(u64),
+    /// It is not what its key tells.
+    #[error("damaged (its bytes are not those of its id)")]
+    Damaged,
     /// It is longer than any such object.
     #[error("is longer than packfs allows for such an object")]
     TooLong,

@@ -191,3 +191,28 @@ fn more_than_it_can_is_said_and_the_rest_is_saved() {
     assert!(left.damages.iter().all(|damage| lost(damage.what)), "{:?}", left.damages);
     assert!(!sets(&LocalStorage::new(&store)).unwrap().0.is_empty());
 }
+
+#[test]
+fn what_parity_may_make_good_is_not_given_up() {
+    for lost in [true, false] {
+        let (scratch, store) = gc::store();
+        packfs!("rebuild", store, "--all", "--parity", "100").run().ok();
+        let sets = || LocalStorage::new(&store).list("parity/").unwrap();
+        let (before, packs) = (sets(), layout::object_keys(&store));
+        let pack = store.join(packs.iter().find(|key| key.starts_with("packs/")).unwrap());
+        let bytes = fs::read(&pack).unwrap();
+        match lost {
+            true => fs::remove_file(&pack).unwrap(),
+            false => fs::write(&pack, [&bytes[..100], &[7; 9], &bytes[109..]].concat()).unwrap(),
+        }
+        for percent in ["0", "20"] {
+            let rebuild = packfs!("rebuild", store, "--parity", percent, "--dead-ratio", "1");
+            rebuild.run().fails(1, &["packfs fsck --repair first"]);
+        }
+        // What is added is protected, and what was is still.
+        packfs!("add", store, scratch.join("one"), "--at", "more").run().ok();
+        assert!(before.iter().all(|set| sets().contains(set)), "{before:?}, {:?}", sets());
+        packfs!("fsck", "--repair", store).run().exits(1);
+        is_clean(&store);
+    }
+}
