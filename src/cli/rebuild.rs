@@ -289,6 +289,7 @@ fn text(
     if sum.packs == 0 {
         let why = match (sum.late, args.parity) {
             (true, _) => "the time was up before any pack was done; run it again".to_owned(),
+            (_, Some(0)) => "no pack to rebuild; there is no parity any more".to_owned(),
             (_, Some(_)) => format!("no pack to rebuild; {written} of parity written"),
             _ => "nothing to rebuild; --all writes every pack anew".to_owned(),
         };

@@ -33,23 +33,24 @@ impl Repair<'_> {
             return Ok(report);
         }
         let percent = sets.iter().map(Set::percent).max();
-        let mut useless: Vec<String> = broken.into_iter().map(|(key, _)| key).collect();
+        let damaged = "damaged parity is removed".to_owned();
+        let broken = broken.into_iter().map(|(key, _)| (key, damaged.clone()));
+        let mut useless: Vec<(String, String)> = broken.collect();
         for set in sets {
             self.go_on()?;
-            let beyond = match set.heal(&*self.storage)? {
-                Health::Beyond { objects, .. } => objects,
-                Health::Whole | Health::Healed(_) => Vec::new(),
-            };
-            let roots = beyond.iter().filter(|key| key.starts_with(ROOTS));
-            self.lost.extend(roots.map(|key| format!("{key}: lost; parity is not enough for it")));
-            let data = self.depth != Depth::Quick;
-            if !beyond.is_empty() || set.damage(&*self.storage, data).is_some() {
-                useless.push(set.key);
+            if let Health::Beyond { objects, shards, recovery } = set.heal(&*self.storage)? {
+                let lost = |key: &String| format!("{key}: lost; parity is not enough for it");
+                let roots = objects.iter().filter(|key| key.starts_with(ROOTS));
+                self.lost.extend(roots.map(lost));
+                let text = format!("removed: it has {recovery} shards left, and {shards} are lost");
+                useless.push((set.key, text));
+            } else if set.damage(&*self.storage, self.depth != Depth::Quick).is_some() {
+                useless.push((set.key, damaged.clone()));
             }
         }
-        for key in &useless {
+        for (key, why) in &useless {
             self.storage.delete(key)?;
-            self.actions.push(format!("{key}: damaged parity is removed"));
+            self.actions.push(format!("{key}: {why}"));
         }
         match protect(&self.storage, percent, &HashSet::new(), self.monitor) {
             Ok(0) if useless.is_empty() => return Ok(report),
