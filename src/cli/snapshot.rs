@@ -16,7 +16,7 @@ use crate::live::Request;
 use crate::monitor::show;
 use crate::storage::Lock;
 use crate::store::snapshots::{self, Listed};
-use crate::store::{OpenOptions, Store};
+use crate::store::{OpenOptions, Store, lost_root};
 
 /// List, make, rename and delete snapshots: names for roots
 #[derive(Debug, Args)]
@@ -131,6 +131,10 @@ fn create(store: &Path, name: &str) -> Outcome {
         return Err(Failure::Failed(format!("{doubt}; no snapshot is made of an older root")));
     }
     let (key, root) = store.root();
+    if let Some(lost) = lost_root(store.storage(), root.number)? {
+        let text = format!("{lost}; no snapshot is made; run packfs fsck --repair first");
+        return Err(Failure::Failed(text));
+    }
     snapshots::create(store.storage(), name, key, time::now())?;
     let name = show(name.as_bytes());
     print(|output| Ok(writeln!(output, "{name}: root {}", root.number)?))

@@ -85,6 +85,9 @@ impl ParityTable {
         let mut cursor = Cursor::new(payload);
         let (percent, shard) = (cursor.u32()?, cursor.u32()? as usize);
         let (count, recovery) = (cursor.count(12)?, cursor.u32()? as usize);
+        if !(1..=100).contains(&percent) {
+            return Err(Problem::Malformed("a percentage that cannot be"));
+        }
         if shard == 0 || shard > MAX_SHARD || !shard.is_multiple_of(SHARD_STEP) {
             return Err(Problem::Malformed("a length of shards that cannot be"));
         }
@@ -154,6 +157,8 @@ mod tests {
             change(&mut table);
             assert!(ParityTable::decode(&table.encode()).is_err(), "{table:?}");
         };
+        wrong(&|table| table.percent = 0);
+        wrong(&|table| table.percent = 101);
         wrong(&|table| table.shard = 63);
         wrong(&|table| table.shard = 0);
         wrong(&|table| table.shard = MAX_SHARD * 2);

@@ -10,7 +10,7 @@ use super::source::{Source, take};
 use crate::format::{Time, Totals};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::{Storage, Undo};
-use crate::store::Store;
+use crate::store::{Store, lost_root};
 
 /// What was archived.
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +130,9 @@ pub fn add(
 pub fn may_follow(store: &Store) -> Result<(), CreateError> {
     if let Some(doubt) = store.doubt() {
         return Err(CreateError::Doubt(doubt.to_owned()));
+    }
+    if let Some(lost) = lost_root(store.storage(), store.root().1.number)? {
+        return Err(CreateError::Doubt(format!("{lost}; run packfs fsck --repair")));
     }
     let bits = store.compatible();
     let unknown = (bits != 0).then(|| format!("{bits:#x}"));

@@ -27,7 +27,7 @@ use crate::format::{Id, ObjectRef, Root, unhex};
 use crate::index::Index;
 use crate::monitor::Monitor;
 use crate::storage::{Lease, Storage};
-use crate::store::{INDEX, ROOTS, index_key, open_segment, parse_root, read_root};
+use crate::store::{INDEX, ROOTS, index_key, lost_root, open_segment, parse_root, read_root};
 use crate::tree::{self, Tree};
 
 /// What the keys of packs and trees start with.
@@ -86,6 +86,11 @@ impl Survey {
         if let Some(broken) = roots.broken.iter().find(needed) {
             let what = &broken.error;
             let text = format!("{what}; nothing is collected; run packfs fsck --repair first");
+            return Err(Error::Refused(text));
+        }
+        let newest = roots.kept.first().map_or(0, |kept| kept.root.number);
+        if let Some(lost) = lost_root(storage, newest)? {
+            let text = format!("{lost}; nothing is collected; run packfs fsck --repair first");
             return Err(Error::Refused(text));
         }
         // Somebody's who did not see the others: what only they have must not go.

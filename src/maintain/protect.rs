@@ -87,6 +87,13 @@ pub fn protect(
         set.percent() != percent || set.members().iter().any(|member| going.contains(&member.key))
     };
     let (old, mut kept): (Vec<Set>, Vec<Set>) = sets.into_iter().partition(leaves);
+    for member in old.iter().flat_map(Set::members) {
+        let lost = storage.size(&member.key).is_err_and(|error| error.is_not_found());
+        if lost && !going.contains(&member.key) {
+            let key = storage.locate(&member.key);
+            return Err(repair_first(format!("{key}: lost, and parity has it")));
+        }
+    }
     let mut gone: Vec<String> = old.into_iter().map(|set| set.key).collect();
     let mut bare = bare(storage, &kept, going)?;
     join(&**storage, &mut kept, &mut bare, &mut gone);

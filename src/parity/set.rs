@@ -106,6 +106,17 @@ fn shard_length(members: &[Protected]) -> usize {
     shard
 }
 
+/// The keys of objects that sets protect and that are not there, of those that start with `prefix`.
+///
+/// # Errors
+/// If sets cannot be listed.
+pub fn lost(storage: &dyn Storage, prefix: &str) -> Result<Vec<String>, StorageError> {
+    let sets = storage.list(PARITY)?.into_iter().filter_map(|key| open(storage, &key).ok());
+    let keys = sets.flat_map(|set| set.table.members).map(|member| member.key);
+    let keys = keys.filter(|key| key.starts_with(prefix));
+    Ok(keys.filter(|key| storage.size(key).is_err_and(|error| error.is_not_found())).collect())
+}
+
 /// Opens the set of that key, by whichever of its two tables is whole.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 mod error;
 mod frame;
 mod keys;
+mod lost;
 pub mod snapshots;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub use frame::{Frame, INFLATED};
 pub use keys::{
     CONFIG, INDEX, ROOTS, SNAPSHOTS, index_key, parse_root, parse_snapshot, root_key, snapshot_key,
 };
+
+pub use lost::lost_root;
 
 use frame::Buffers;
 

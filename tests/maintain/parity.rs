@@ -12,7 +12,7 @@ use packfs::storage::{LocalStorage, Storage};
 
 use super::gc;
 use super::sample::{Dice, cases, checked, damage, put, samples};
-use crate::support::command::packfs;
+use crate::support::command::{Packfs, packfs};
 use crate::support::hostile::noise;
 use crate::support::layout::{self, Files};
 use crate::support::{Mount, Scratch, assert_same, exact, tree::Folder};
@@ -215,4 +215,33 @@ fn what_parity_may_make_good_is_not_given_up() {
         packfs!("fsck", "--repair", store).run().exits(1);
         is_clean(&store);
     }
+}
+
+#[test]
+fn nothing_follows_an_older_root_while_parity_has_a_newer_one() {
+    let (scratch, store) = gc::store();
+    packfs!("rebuild", store, "--parity", "100").run().ok();
+    let keys = layout::object_keys(&store);
+    let newest = keys.iter().rfind(|key| key.starts_with("roots/")).unwrap();
+    fs::remove_file(store.join(newest)).unwrap();
+    let before = layout::load(&store);
+    let refused = |command: Packfs| {
+        let line = command.run().fails(1, &[newest, "lost", "packfs fsck --repair"]);
+        let mut now = layout::load(&store);
+        now.retain(|key, _| !key.starts_with("live/"));
+        let mut before = before.clone();
+        before.retain(|key, _| !key.starts_with("live/"));
+        assert!(now == before, "{line}");
+    };
+    refused(packfs!("gc", store));
+    refused(packfs!("rebuild", store, "--all"));
+    refused(packfs!("rebuild", store, "--parity", "10"));
+    refused(packfs!("rebuild", store, "--parity", "0"));
+    refused(packfs!("rebuild", store, "--hash", "xxh3-128"));
+    refused(packfs!("add", store, scratch.join("one")));
+    refused(packfs!("snapshot", "create", store, "new"));
+    refused(packfs!("mount", "--rw", store, scratch.path().join("one")).arg("-o").arg("nonempty"));
+    packfs!("fsck", "--repair", store).run().exits(1);
+    packfs!("add", store, scratch.join("one")).run().ok();
+    is_clean(&store);
 }

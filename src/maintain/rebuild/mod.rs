@@ -25,7 +25,7 @@ use crate::format::{BlockHash, Config, Id, IndexBuilder, NO_PACK, ObjectRef, Seg
 use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::{Storage, Undo};
-use crate::store::{CONFIG, OpenOptions, Store, read_config};
+use crate::store::{CONFIG, OpenOptions, Store, lost_root, read_config};
 use crate::tree;
 
 pub use sequence::{Trace, TraceError};
@@ -140,6 +140,10 @@ pub fn plan(storage: &Arc<dyn Storage>, options: &RebuildOptions) -> Result<Plan
     let store = Store::open(Arc::clone(storage), OpenOptions::default())?;
     if let Some(doubt) = store.doubt() {
         return Err(Error::Refused(format!("{doubt}; nothing is rebuilt")));
+    }
+    if let Some(lost) = lost_root(&**storage, store.root().1.number)? {
+        let text = format!("{lost}; nothing is rebuilt; run packfs fsck --repair first");
+        return Err(Error::Refused(text));
     }
     let roots = Roots::read(&**storage)?;
     let kept = roots.kept.iter().map(|kept| &kept.root);
