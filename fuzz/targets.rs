@@ -9,8 +9,8 @@ use std::fmt::Debug;
 use packfs::format::{
     BlockHash, Codec, Config, Contents, Cutting, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
     ExtentPage, FormatError, InodePage, JournalBase, JournalHead, PackFooter, ParityTable, Range,
-    Root, Sealer, Section, Segment, Snapshot, TAIL_LEN, TreeFooter, VERSION, check, group_length,
-    group_number, open, open_group, open_with, read_tail, seal, seal_group, tail,
+    Root, Sealer, Section, Segment, Snapshot, TAIL_LEN, TreeFooter, VERSION, check, group_number,
+    open, open_group, open_with, read_tail, seal, seal_group, section_len, tail,
     valid_snapshot_name,
 };
 use packfs::maintain::rebuild::Trace;
@@ -85,13 +85,13 @@ pub fn journal(data: &[u8]) {
     if let Ok(base) = JournalBase::decode(data) {
         assert_eq!(JournalBase::decode(&base.encode()), Ok(base));
     }
-    let _ = group_length(data);
+    let _ = section_len(data);
     let _ = group_number(data);
     let _ = open_group(1, data);
     let sealed = seal_group(1, data);
     let Ok(changes) = open_group(1, &sealed) else { return };
     let length = Some(sealed.len() as u64);
-    assert_eq!((group_length(&sealed), group_number(&sealed)), (length, Some(1)));
+    assert_eq!((section_len(&sealed), group_number(&sealed)), (length, Some(1)));
     let mut again = Vec::new();
     changes.iter().for_each(|change| change.encode(&mut again));
     let again = open_group(1, &seal_group(1, &again));

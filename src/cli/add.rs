@@ -66,7 +66,7 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
     let added = add(source, &at, &store, &options, &progress);
     let added = added.map_err(Failure::from).and_then(|mut added| {
         let storage = store.shared_storage();
-        added.written += protect(&storage, args.packing.parity, &HashSet::new(), &progress)?;
+        added.written += protect(&storage, args.packing.parity, &progress)?;
         Ok(added)
     });
     let problems = progress.finish();

@@ -14,7 +14,7 @@ use super::output::print;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size};
 use crate::maintain::copy::{Plan, copy, plan};
-use crate::maintain::protect::{percent, protect};
+use crate::maintain::protect::{let_go, percent, protect};
 use crate::monitor::show;
 use crate::storage::{Draft, ErrorKind, LocalStorage, Storage, is_store};
 use crate::store::CONFIG;
@@ -79,7 +79,7 @@ fn to_image(
     if !args.dry_run {
         let draft = Draft::new(&args.to, false)?;
         copy(&plan, &**from, &*draft.storage(), progress)?;
-        protect(&draft.storage(), percent(&**from)?, &HashSet::new(), progress)?;
+        protect(&draft.storage(), percent(&**from)?, progress)?;
         draft.publish()?;
     }
     Ok(plan)
@@ -109,10 +109,10 @@ fn to_store(
     let plan = plan(from, Some(&*to))?;
     if to.size(CONFIG).is_ok() && plan.objects.iter().any(|(key, ..)| key == CONFIG) {
         // Settings that are not those that a set protects would be taken for damaged.
-        protect(&to, None, &HashSet::from([CONFIG.to_owned()]), progress)?;
+        let_go(&to, &HashSet::from([CONFIG.to_owned()]), progress)?;
     }
     copy(&plan, &**from, &*to, progress)?;
-    protect(&to, percent(&**from)?, &HashSet::new(), progress)?;
+    protect(&to, percent(&**from)?, progress)?;
     Ok(plan)
 }
 

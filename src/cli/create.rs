@@ -1,6 +1,5 @@
 //! `packfs create`: a folder or a tar goes in, an archive comes out.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -60,7 +59,7 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     let source = if tar { Source::Tar(&mut stdin) } else { Source::Folder(&args.src) };
     let summary = create(source, &*draft.storage(), &options, &progress);
     let summary = summary.map_err(Failure::from).and_then(|summary| {
-        protect(&draft.storage(), args.packing.parity, &HashSet::new(), &progress)?;
+        protect(&draft.storage(), args.packing.parity, &progress)?;
         Ok(summary)
     });
     let problems = progress.finish();

@@ -14,10 +14,9 @@ use super::{Failure, Outcome, size, users};
 use crate::format::{Extent, hex};
 use crate::fs::ArchiveFs;
 use crate::index::{Missing, Piece, Run};
-use crate::maintain::protect;
 use crate::maintain::users::Wanted;
 use crate::monitor::show;
-use crate::parity::Set;
+use crate::parity::{self, Set};
 use crate::storage::StorageError;
 use crate::store::{INFLATED, Store};
 
@@ -93,7 +92,7 @@ impl Sums {
         for key in storage.list("")? {
             sums.bytes += storage.size(&key)?;
         }
-        let (sets, _) = protect::sets(storage)?;
+        let (sets, _) = parity::sets(storage)?;
         let percent = sets.iter().map(Set::percent).max();
         let bytes = sets.iter().map(Set::length).sum();
         sums.parity = percent.map(|percent| (sets.len() as u64, percent, bytes));

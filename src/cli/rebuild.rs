@@ -1,6 +1,5 @@
 //! `packfs rebuild`: blocks in another place.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -159,7 +158,7 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
             if let Some(naming) = options.naming {
                 rebuild::rename(&storage, naming, &progress)?;
             }
-            sum.written += protect(&storage, args.parity, &HashSet::new(), &progress)?;
+            sum.written += protect(&storage, args.parity, &progress)?;
         }
         Ok((sum, collected))
     });
@@ -207,7 +206,7 @@ fn image(args: &RebuildArgs, start: Instant) -> Outcome {
         let draft = Draft::new(path, true)?;
         copy(&copy::plan(&store, None)?, &*store, &*draft.storage(), &progress)?;
         let parity = args.parity.map_or_else(|| percent(&*image), |given| Ok(Some(given)))?;
-        sum.written += protect(&draft.storage(), parity, &HashSet::new(), &progress)?;
+        sum.written += protect(&draft.storage(), parity, &progress)?;
         draft.publish()?;
         Ok((sum, Some(collected)))
     });
@@ -289,6 +288,7 @@ fn text(
     if sum.packs == 0 {
         let why = match (sum.late, args.parity) {
             (true, _) => "the time was up before any pack was done; run it again".to_owned(),
+            (_, Some(_)) if args.dry_run => "no pack to rebuild; parity would be made".to_owned(),
             (_, Some(0)) => "no pack to rebuild; there is no parity any more".to_owned(),
             (_, Some(_)) => format!("no pack to rebuild; {written} of parity written"),
             _ => "nothing to rebuild; --all writes every pack anew".to_owned(),

@@ -21,6 +21,8 @@ const FLAG_DICTIONARY: u16 = 2;
 const ZSTD_DICTIONARY: [u8; 4] = 0xEC30_A437_u32.to_le_bytes();
 /// Where the compatible features lie.
 const COMPATIBLE_AT: usize = 16;
+/// Where the stored length lies.
+const STORED_AT: usize = 24;
 /// Where the inflated length lies.
 const INFLATED_AT: usize = 32;
 /// Where the checksum lies; it covers all before it, then the payload.
@@ -257,6 +259,14 @@ fn parse(section: Section, bytes: &[u8]) -> Result<(Envelope, &[u8], u64), Probl
 /// Whatever is wrong with the envelope or its checksum.
 pub fn check(section: Section, bytes: &[u8]) -> Result<u64, FormatError> {
     parse(section, bytes).map(|(_, _, sum)| sum).map_err(|problem| problem.of(section))
+}
+
+/// How long the section is that `bytes` begin with, which need not have all of it, as far as its
+/// envelope says.
+#[must_use]
+pub fn section_len(bytes: &[u8]) -> Option<u64> {
+    let stored = bytes.get(STORED_AT..)?.first_chunk::<8>()?;
+    u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)
 }
 
 /// Length of a section's payload, inflated, as its envelope states it.

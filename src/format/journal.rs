@@ -12,8 +12,6 @@ const ENTRY: u8 = 2;
 const DATA: u8 = 3;
 const ZEROS: u8 = 4;
 const CUT: u8 = 5;
-/// Where the stored length lies in an envelope.
-const STORED_AT: usize = 24;
 /// The root folder.
 const ROOT: u64 = 1;
 /// Inodes of a live store have lower numbers.
@@ -216,13 +214,6 @@ pub fn group_number(bytes: &[u8]) -> Option<u64> {
     payload.first_chunk::<8>().map(|number| u64::from_le_bytes(*number))
 }
 
-/// How long the group is that `bytes` begin with, which need not have all of it, as far as it says.
-#[must_use]
-pub fn group_length(bytes: &[u8]) -> Option<u64> {
-    let stored = bytes.get(STORED_AT..)?.first_chunk::<8>()?;
-    u64::from_le_bytes(*stored).checked_add(ENVELOPE_LEN as u64)
-}
-
 /// Reads the group of that `number`, which fills `bytes`.
 ///
 /// # Errors
@@ -325,6 +316,7 @@ fn parse_time(cursor: &mut Cursor<'_>) -> Result<Time, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::section_len;
     use super::*;
 
     #[test]
@@ -356,7 +348,7 @@ mod tests {
         changes.iter().for_each(|change| change.encode(&mut payload));
         let mut bytes = seal_group(3, &payload);
         let length = bytes.len();
-        assert_eq!(group_length(&bytes[..ENVELOPE_LEN]), Some(length as u64));
+        assert_eq!(section_len(&bytes[..ENVELOPE_LEN]), Some(length as u64));
         assert!(open_group(3, &bytes[..length - 1]).is_err());
         assert_eq!(open_group(3, &bytes).unwrap(), changes);
         assert!(open_group(2, &bytes).is_err());

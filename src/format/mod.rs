@@ -29,7 +29,7 @@ pub use dictionary::Dictionary;
 pub use entries::{Entry, EntryPage, valid_name};
 pub use envelope::{
     ENVELOPE_LEN, Sealer, Section, VERSION, check, check_plain, compatible, inflated_len, open,
-    open_with, seal,
+    open_with, seal, section_len,
 };
 pub use error::{FormatError, Problem};
 pub use extents::{Extent, ExtentPage};
@@ -37,8 +37,7 @@ pub use image::{Contents, Member};
 pub use index::{FRAME_RECORD_LEN, IndexBuilder, Segment};
 pub use inodes::{Inode, InodePage, Kind};
 pub use journal::{
-    Change, JournalBase, JournalHead, NUMBERS_END, group_length, group_number, open_group,
-    put_node, seal_group,
+    Change, JournalBase, JournalHead, NUMBERS_END, group_number, open_group, put_node, seal_group,
 };
 pub use pack::{Codec, FrameRecord, PackFooter};
 pub use parity::{ParityTable, Protected, SHARD_STEP};

@@ -1,7 +1,6 @@
 //! What keeps the store of a mount healthy while it is written to: the tree that it shows stays
 //! the same, and its blocks may lie elsewhere.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::LiveFs;
@@ -18,7 +17,7 @@ impl LiveFs {
     /// Protects what was committed, in a store that has parity.
     pub(super) fn protect(&self) {
         let _committer = self.committer.lock();
-        if let Err(error) = protect(&self.storage, None, &HashSet::new(), &Quiet::default()) {
+        if let Err(error) = protect(&self.storage, None, &Quiet::default()) {
             log::warn!("{error}; what was written has no parity yet");
         }
     }

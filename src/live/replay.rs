@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::format::{
-    Change, ENVELOPE_LEN, FormatError, Problem, Section, group_length, group_number, open_group,
+    Change, ENVELOPE_LEN, FormatError, Problem, Section, group_number, open_group, section_len,
 };
 use crate::storage::StorageError;
 
@@ -87,7 +87,7 @@ fn read_group(file: &File, at: u64, end: u64) -> io::Result<Option<Vec<u8>>> {
     }
     let mut bytes = vec![0; ENVELOPE_LEN];
     file.read_exact_at(&mut bytes, at)?;
-    let length = group_length(&bytes).filter(|length| *length <= (end - at).min(LONGEST_GROUP));
+    let length = section_len(&bytes).filter(|length| *length <= (end - at).min(LONGEST_GROUP));
     let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else {
         return Ok(None);
     };

@@ -6,7 +6,7 @@
 //! that somebody reads: readers hold a [lease](crate::storage::Lease) of theirs. Whoever collects
 //! holds the [lock](crate::storage::Lock) of the store, so nobody is about to publish a root.
 //!
-//! What parity protects of what is to go is protected anew, by [`protect`], before anything goes.
+//! Parity [lets go](let_go) of what is to go, and the rest is protected anew, before anything goes.
 //!
 //! Order of writes: packs that link what is left of chains; segments; then roots with these, as
 //! [`reroot`] has it. Order of removals: roots, each held alone so that nobody can begin to read
@@ -21,7 +21,7 @@ use super::links::links;
 use super::listing::list;
 use super::marks::{Unit, mark, open_trees, units, weigh};
 use super::numbers::Numbers;
-use super::protect::protect;
+use super::protect::let_go;
 use super::publish::{put_segment, reroot};
 use crate::format::{Id, ObjectRef, Root, unhex};
 use crate::index::Index;
@@ -184,7 +184,7 @@ fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected,
     let mut swept = Collected { read: survey.read.len() as u64, ..Collected::default() };
     let gone = unneeded_objects(&**storage, &needed)?;
     let going = survey.unneeded.iter().map(|(key, _)| key).chain(&gone).cloned().collect();
-    swept.written = protect(storage, None, &going, monitor)?;
+    swept.written = let_go(storage, &going, monitor)?;
     for (key, _alone) in &survey.unneeded {
         swept.bytes += storage.size(key)?;
         storage.delete(key)?;

@@ -11,7 +11,7 @@ use super::copy::needed;
 use super::kept::Roots;
 use crate::format::{MAX_SHARDS, Protected};
 use crate::monitor::{Monitor, Phase};
-use crate::parity::{self, Health, PARITY, Set};
+use crate::parity::{self, Health, PARITY, Set, sets};
 use crate::storage::{Storage, StorageError};
 use crate::store::SNAPSHOTS;
 
@@ -24,24 +24,6 @@ const MOST: usize = MAX_SHARDS / 4;
 /// number grows slowly.
 const MERGED: u64 = 2;
 
-/// The parity sets of an archive, and those that cannot be opened.
-pub type Sets = (Vec<Set>, Vec<(String, StorageError)>);
-
-/// Opens all parity sets of an archive.
-///
-/// # Errors
-/// If they cannot be listed.
-pub fn sets(storage: &dyn Storage) -> Result<Sets, StorageError> {
-    let (mut sets, mut broken) = (Vec::new(), Vec::new());
-    for key in storage.list(PARITY)? {
-        match parity::open(storage, &key) {
-            Ok(set) => sets.push(set),
-            Err(error) => broken.push((key, error)),
-        }
-    }
-    Ok((sets, broken))
-}
-
 /// How many recovery shards of a hundred data shards an archive has; `None`: it has no parity.
 ///
 /// # Errors
@@ -53,7 +35,7 @@ pub fn percent(storage: &dyn Storage) -> Result<Option<u32>, StorageError> {
 /// Protects all that the newest root and the snapshots need and no parity set protects yet: with so
 /// many recovery shards of a hundred, or as many as other sets of the archive have; without either,
 /// nothing is done. With another number than they have, all is protected anew; with 0, nothing is
-/// any more. `going` is what is about to be removed. Who protects a store must hold its lock.
+/// any more. Who protects a store must hold its lock.
 ///
 /// Returns the bytes that were written.
 ///
@@ -61,6 +43,27 @@ pub fn percent(storage: &dyn Storage) -> Result<Option<u32>, StorageError> {
 /// If something that is needed is damaged or lost, a set cannot be written, or the monitor says
 /// stop: then what was protected is.
 pub fn protect(
+    storage: &Arc<dyn Storage>,
+    percent: Option<u32>,
+    monitor: &dyn Monitor,
+) -> Result<u64, Error> {
+    update(storage, percent, &HashSet::new(), monitor)
+}
+
+/// As [`protect`] with as much as there is, but for what is about to be removed or written anew:
+/// no set protects it afterwards.
+///
+/// # Errors
+/// As [`protect`].
+pub fn let_go(
+    storage: &Arc<dyn Storage>,
+    going: &HashSet<String>,
+    monitor: &dyn Monitor,
+) -> Result<u64, Error> {
+    update(storage, None, going, monitor)
+}
+
+fn update(
     storage: &Arc<dyn Storage>,
     percent: Option<u32>,
     going: &HashSet<String>,

@@ -12,7 +12,7 @@ use super::Error;
 use super::check::reason;
 use crate::format::{
     Config, Contents, ENVELOPE_LEN, Id, MAX_ITEMS, Member, Root, Section, Snapshot, TAIL_LEN,
-    check, read_tail,
+    check, read_tail, section_len,
 };
 use crate::pack;
 use crate::parity::parity_key;
@@ -312,10 +312,7 @@ impl Image {
         budget: &mut u64,
     ) -> io::Result<Option<(String, u64)>> {
         let head = self.read(at, ENVELOPE_LEN)?;
-        let Some(stored) = head.get(24..32).and_then(|it| it.try_into().ok()) else {
-            return Ok(None);
-        };
-        let length = u64::from_le_bytes(stored).saturating_add(ENVELOPE_LEN as u64);
+        let Some(length) = section_len(&head) else { return Ok(None) };
         if length > MAX_SECTION || length > self.length.saturating_sub(at) || length > *budget {
             return Ok(None);
         }

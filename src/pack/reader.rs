@@ -1,7 +1,7 @@
 //! Reads what a pack says of itself. Its frames the index finds without that.
 
-use crate::format::{Id, PackFooter, Problem, Section, TAIL_LEN, read_tail};
-use crate::storage::{Storage, StorageError};
+use crate::format::{Id, PackFooter};
+use crate::storage::{Storage, StorageError, last_section};
 
 /// The footer of the pack of that id, which is `length` bytes long.
 ///
@@ -9,14 +9,9 @@ use crate::storage::{Storage, StorageError};
 /// If the pack is missing or shorter than that, cannot be read, or does not check out.
 pub fn footer(storage: &dyn Storage, id: &Id, length: u64) -> Result<PackFooter, StorageError> {
     let key = super::key(id);
-    let format = |source| StorageError::format(&storage.locate(&key), source);
-    let tail_at = length.checked_sub(TAIL_LEN as u64);
-    let tail_at = tail_at.ok_or_else(|| format(Problem::Truncated.of(Section::Tail)))?;
-    let tail = storage.get_range(&key, tail_at, TAIL_LEN)?;
-    let (offset, footer_len) = read_tail(&tail, length).map_err(format)?;
-    let footer_len = usize::try_from(footer_len).unwrap_or(usize::MAX);
-    let footer = storage.get_range(&key, offset, footer_len)?;
-    PackFooter::decode(&footer, offset).map_err(format)
+    let (offset, footer) = last_section(storage, &key, length)?;
+    PackFooter::decode(&footer, offset)
+        .map_err(|source| StorageError::format(&storage.locate(&key), source))
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::set::{Health, PARITY, open};
+use super::set::{Health, Set, sets};
 use crate::storage::Storage;
 
 /// Makes objects whole in memory, one at a time, for whoever reads an archive; what lies in it
@@ -17,7 +16,7 @@ pub struct Healer(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// The object that was healed last: who reads one frame of it may read others.
-    last: Option<(String, Arc<Vec<u8>>)>,
+    last: Option<(String, Vec<u8>)>,
     /// Those that could not be.
     beyond: HashSet<String>,
 }
@@ -43,21 +42,19 @@ impl Healer {
         let name = storage.locate(key);
         log::warn!("{name}: damaged, and healed by parity; run packfs fsck --repair");
         let bytes = object.get(range).map(<[u8]>::to_vec);
-        state.last = Some((key.to_owned(), Arc::new(object)));
+        state.last = Some((key.to_owned(), object));
         bytes
     }
 }
 
 /// An object that is not whole, made so.
 fn whole(storage: &dyn Storage, key: &str) -> Option<Vec<u8>> {
-    for set in storage.list(PARITY).ok()? {
-        let Ok(set) = open(storage, &set) else { continue };
-        if !set.members().iter().any(|member| member.key == key) {
-            continue;
+    let (sets, _) = sets(storage).ok()?;
+    let protects = |set: &&Set| set.members().iter().any(|member| member.key == key);
+    sets.iter().filter(protects).find_map(|set| match set.heal(storage) {
+        Ok(Health::Healed(objects)) => {
+            objects.into_iter().find(|(own, _)| own == key).map(|(_, bytes)| bytes)
         }
-        if let Ok(Health::Healed(objects)) = set.heal(storage) {
-            return objects.into_iter().find(|(own, _)| own == key).map(|(_, bytes)| bytes);
-        }
-    }
-    None
+        _ => None,
+    })
 }

@@ -8,10 +8,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::code::{decode, encode};
 use super::shards::Shards;
 use crate::format::{
-    ENVELOPE_LEN, Id, MAX_SHARD, MAX_SHARDS, MAX_SMALL_TABLE, ParityTable, Problem, Protected,
-    Section, TAIL_LEN, hex, read_tail, tail, unhex,
+    ENVELOPE_LEN, Id, MAX_SHARD, MAX_SHARDS, ParityTable, Problem, Protected, Section, TAIL_LEN,
+    hex, section_len, tail, unhex,
 };
-use crate::storage::{ErrorKind, Storage, StorageError};
+use crate::storage::{ErrorKind, Storage, StorageError, last_section};
 
 /// What the keys of parity sets start with.
 pub const PARITY: &str = "parity/";
@@ -106,14 +106,31 @@ fn shard_length(members: &[Protected]) -> usize {
     shard
 }
 
+/// The parity sets of an archive, and those that cannot be opened.
+pub type Sets = (Vec<Set>, Vec<(String, StorageError)>);
+
+/// Opens all parity sets of an archive.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn sets(storage: &dyn Storage) -> Result<Sets, StorageError> {
+    let (mut sets, mut broken) = (Vec::new(), Vec::new());
+    for key in storage.list(PARITY)? {
+        match open(storage, &key) {
+            Ok(set) => sets.push(set),
+            Err(error) => broken.push((key, error)),
+        }
+    }
+    Ok((sets, broken))
+}
+
 /// The keys of objects that sets protect and that are not there, of those that start with `prefix`.
 ///
 /// # Errors
 /// If sets cannot be listed.
 pub fn lost(storage: &dyn Storage, prefix: &str) -> Result<Vec<String>, StorageError> {
-    let sets = storage.list(PARITY)?.into_iter().filter_map(|key| open(storage, &key).ok());
-    let keys = sets.flat_map(|set| set.table.members).map(|member| member.key);
-    let keys = keys.filter(|key| key.starts_with(prefix));
+    let members = sets(storage)?.0.into_iter().flat_map(|set| set.table.members);
+    let keys = members.map(|member| member.key).filter(|key| key.starts_with(prefix));
     Ok(keys.filter(|key| storage.size(key).is_err_and(|error| error.is_not_found())).collect())
 }
 
@@ -127,37 +144,28 @@ pub fn open(storage: &dyn Storage, key: &str) -> Result<Set, StorageError> {
     Ok(Set { key: key.to_owned(), table, table_len })
 }
 
-fn first_table(storage: &dyn Storage, key: &str) -> Result<(ParityTable, u64), StorageError> {
+/// A table, and its length in bytes.
+type Table = (ParityTable, u64);
+
+fn first_table(storage: &dyn Storage, key: &str) -> Result<Table, StorageError> {
+    let size = storage.size(key)?;
     let head = storage.get_range(key, 0, ENVELOPE_LEN)?;
-    let stored = head.get(24..32).and_then(|length| length.try_into().ok());
-    let length = stored.map_or(u64::MAX, u64::from_le_bytes).saturating_add(ENVELOPE_LEN as u64);
-    table(storage, key, 0, length)
+    let length = section_len(&head).filter(|length| *length <= size);
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    let problem = || Problem::Truncated.of(Section::Parity);
+    let length = length.ok_or_else(|| StorageError::format(&storage.locate(key), problem()))?;
+    table(storage, key, &storage.get_range(key, 0, length)?)
 }
 
-fn last_table(storage: &dyn Storage, key: &str) -> Result<(ParityTable, u64), StorageError> {
-    let size = storage.size(key)?;
-    let format = |source| StorageError::format(&storage.locate(key), source);
-    let at = size.checked_sub(TAIL_LEN as u64);
-    let at = at.ok_or_else(|| format(Problem::Truncated.of(Section::Tail)))?;
-    let (at, length) = read_tail(&storage.get_range(key, at, TAIL_LEN)?, size).map_err(format)?;
-    table(storage, key, at, length)
+fn last_table(storage: &dyn Storage, key: &str) -> Result<Table, StorageError> {
+    let (_, bytes) = last_section(storage, key, storage.size(key)?)?;
+    table(storage, key, &bytes)
 }
 
-/// The table of that length at `at`.
-fn table(
-    storage: &dyn Storage,
-    key: &str,
-    at: u64,
-    length: u64,
-) -> Result<(ParityTable, u64), StorageError> {
-    let format = |source| StorageError::format(&storage.locate(key), source);
-    let limit = (MAX_SMALL_TABLE + ENVELOPE_LEN) as u64;
-    let size = storage.size(key)?;
-    if length > limit || at.checked_add(length).is_none_or(|end| end > size) {
-        return Err(format(Problem::Truncated.of(Section::Parity)));
-    }
-    let bytes = storage.get_range(key, at, usize::try_from(length).unwrap_or(usize::MAX))?;
-    Ok((ParityTable::decode(&bytes).map_err(format)?, length))
+fn table(storage: &dyn Storage, key: &str, bytes: &[u8]) -> Result<Table, StorageError> {
+    let table = ParityTable::decode(bytes);
+    let table = table.map_err(|source| StorageError::format(&storage.locate(key), source))?;
+    Ok((table, bytes.len() as u64))
 }
 
 impl Set {
@@ -223,9 +231,8 @@ impl Set {
         if size != self.length() {
             return Some(format!("is {size} bytes long, not {}", self.length()));
         }
-        let whole = |table: Result<(ParityTable, u64), StorageError>| {
-            table.is_ok_and(|(table, _)| table == self.table)
-        };
+        let whole =
+            |table: Result<Table, StorageError>| table.is_ok_and(|(table, _)| table == self.table);
         if !whole(first_table(storage, &self.key)) || !whole(last_table(storage, &self.key)) {
             return Some("one of its two tables is damaged".to_owned());
         }

@@ -22,6 +22,8 @@ pub use lock::{Holder, Lock};
 pub use memory::MemoryStorage;
 pub use undo::Undo;
 
+use crate::format::{Problem, Section, TAIL_LEN, read_tail};
+
 /// Largest object that is read into memory rather than mapped, in bytes.
 ///
 /// A map of a file that shrinks or fails kills its readers (SIGBUS), so only what is too big to
@@ -131,6 +133,24 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn locate(&self, key: &str) -> String {
         format!("{}: {key}", self.name())
     }
+}
+
+/// The last section of an object of `length` bytes, which its tail points at, and where it starts.
+///
+/// # Errors
+/// If the object is missing or shorter than that, cannot be read, or its tail does not check out.
+pub fn last_section(
+    storage: &dyn Storage,
+    key: &str,
+    length: u64,
+) -> Result<(u64, Vec<u8>), StorageError> {
+    let format = |source| StorageError::format(&storage.locate(key), source);
+    let tail_at = length.checked_sub(TAIL_LEN as u64);
+    let tail_at = tail_at.ok_or_else(|| format(Problem::Truncated.of(Section::Tail)))?;
+    let tail = storage.get_range(key, tail_at, TAIL_LEN)?;
+    let (offset, length) = read_tail(&tail, length).map_err(format)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    Ok((offset, storage.get_range(key, offset, length)?))
 }
 
 /// Opens what lies at `path`: a folder as a store, a file as an image.

@@ -7,10 +7,10 @@ use super::section;
 use crate::cache::Cache;
 use crate::format::{
     Dictionary, Entry, EntryPage, Extent, ExtentPage, FormatError, Inode, InodePage, Kind,
-    ObjectRef, PageKind, PageRef, Problem, Section, TAIL_LEN, TreeFooter, XattrSet, check,
-    compatible, inflated_len, read_tail,
+    ObjectRef, PageKind, PageRef, Problem, Section, TreeFooter, XattrSet, check, compatible,
+    inflated_len,
 };
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, last_section};
 
 /// Bytes of decoded pages that are kept.
 const PAGE_BUDGET: u64 = 64 << 20;
@@ -91,12 +91,7 @@ impl Tree {
     pub fn open(storage: Arc<dyn Storage>, object: &ObjectRef) -> Result<Self, StorageError> {
         let key = super::key(&object.id);
         let format = |source| StorageError::format(&storage.locate(&key), source);
-        let tail_at = object.length.checked_sub(TAIL_LEN as u64);
-        let tail_at = tail_at.ok_or_else(|| format(Problem::Truncated.of(Section::Tail)))?;
-        let tail = storage.get_range(&key, tail_at, TAIL_LEN)?;
-        let (offset, length) = read_tail(&tail, object.length).map_err(format)?;
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let bytes = storage.get_range(&key, offset, length)?;
+        let (_, bytes) = last_section(&*storage, &key, object.length)?;
         if check(Section::Tree, &bytes).map_err(format)? != object.checksum {
             return Err(format(Problem::Checksum.of(Section::Tree)));
         }

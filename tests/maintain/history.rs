@@ -3,7 +3,7 @@
 //! reads an older root, two collections leave nothing that is not needed. What parity protects is
 //! always there, and in the end it is all that there is.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use packfs::fs::{ArchiveFs, Owner};
 use packfs::ingest::{self, CreateOptions, Source};
 use packfs::maintain::{Error, collect, protect, rebuild};
 use packfs::monitor::Quiet;
-use packfs::parity::Health;
+use packfs::parity::{Health, sets};
 use packfs::storage::{Bytes, Lease, MemoryStorage, Storage, StorageError};
 use packfs::store::{At, OpenOptions, Store, snapshots};
 use packfs::tree;
@@ -214,7 +214,7 @@ impl Model {
     }
 
     fn protect(&self, storage: &Arc<dyn Storage>) -> Result<u64, Error> {
-        protect::protect(storage, self.parity, &HashSet::new(), &Quiet::default())
+        protect::protect(storage, self.parity, &Quiet::default())
     }
 
     fn add(&mut self, storage: &Arc<dyn Storage>, files: &[(u8, u8)]) {
@@ -315,7 +315,7 @@ impl Model {
     /// Whether all that parity protects is there, and it is whole; with `all`, whether it protects
     /// all there is.
     fn check_parity(&self, all: bool) {
-        let (sets, broken) = protect::sets(&*self.storage).unwrap();
+        let (sets, broken) = sets(&*self.storage).unwrap();
         assert!(broken.is_empty());
         let mut protected = BTreeSet::new();
         for set in &sets {

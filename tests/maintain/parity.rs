@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use packfs::maintain::check::Depth;
-use packfs::maintain::protect::sets;
+use packfs::parity::sets;
 use packfs::storage::{LocalStorage, Storage};
 
 use super::gc;

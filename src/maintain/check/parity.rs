@@ -3,16 +3,16 @@
 
 use super::damage::{may_go_on, reason};
 use super::{Checker, Damage, What};
+use crate::maintain::Error;
 use crate::maintain::kept::HEAD;
-use crate::maintain::{Error, protect};
-use crate::parity::Set;
+use crate::parity::{Set, sets};
 use crate::store::parse_root;
 
 impl Checker<'_> {
     /// Checks parity sets, and with `data` all their bytes; `head` is the number of the newest
     /// root.
     pub(super) fn parity(&mut self, head: Option<u64>, data: bool) -> Result<(), Error> {
-        let (sets, broken) = protect::sets(&*self.storage)?;
+        let (sets, broken) = sets(&*self.storage)?;
         for (key, error) in broken {
             may_go_on(&error.clone().into())?;
             self.add(Damage::new(What::Parity, &key, "", reason(&error.kind)));

@@ -19,7 +19,7 @@ use std::time::Instant;
 use super::Error;
 use super::kept::Roots;
 use super::marks::{Marks, mark, open_trees, units, weigh};
-use super::protect::protect;
+use super::protect::let_go;
 use super::publish::{following, put_root, put_segment};
 use crate::format::{BlockHash, Config, Id, IndexBuilder, NO_PACK, ObjectRef, Segment};
 use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
@@ -391,9 +391,9 @@ fn jobs<'a>(
     })
 }
 
-/// Has blocks named by another hash from now on; the caller holds the lock of the store. Packs
-/// that are not rebuilt keep theirs: they say which it is, and what they have is not known by the
-/// new one.
+/// Has blocks named by another hash from now on; the caller holds the lock of the store, and
+/// [protects](super::protect::protect) the new settings. Packs that are not rebuilt keep theirs:
+/// they say which it is, and what they have is not known by the new one.
 ///
 /// # Errors
 /// If the settings cannot be read or written.
@@ -408,10 +408,8 @@ pub fn rename(
         return Ok(());
     }
     // Settings that are not those that a set protects would be taken for damaged.
-    protect(storage, None, &HashSet::from([CONFIG.to_owned()]), monitor)?;
-    storage.put(CONFIG, &config.encode())?;
-    protect(storage, None, &HashSet::new(), monitor)?;
-    Ok(())
+    let_go(storage, &HashSet::from([CONFIG.to_owned()]), monitor)?;
+    Ok(storage.put(CONFIG, &config.encode())?)
 }
 
 /// Adds segments to the newest root: what they say of where blocks are counts from then on. If that

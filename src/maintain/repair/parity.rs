@@ -1,12 +1,10 @@
 //! What parity makes good, and parity itself.
 
-use std::collections::HashSet;
-
 use super::Repair;
 use crate::maintain::Error;
 use crate::maintain::check::{Depth, Report};
-use crate::maintain::protect::{protect, sets};
-use crate::parity::{Health, Set};
+use crate::maintain::protect::protect;
+use crate::parity::{Health, Set, sets};
 use crate::store::ROOTS;
 
 impl Repair<'_> {
@@ -52,7 +50,7 @@ impl Repair<'_> {
             self.storage.delete(key)?;
             self.actions.push(format!("{key}: {why}"));
         }
-        match protect(&self.storage, percent, &HashSet::new(), self.monitor) {
+        match protect(&self.storage, percent, self.monitor) {
             Ok(0) if useless.is_empty() => return Ok(report),
             Ok(0) if percent.is_none() => {
                 let text = "parity is lost; packfs rebuild --parity adds it anew";

@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Repair;
-use crate::format::{Id, ObjectRef, PageKind, Root, Section, Segment, TAIL_LEN, Totals};
-use crate::format::{check, hex, read_tail, unhex};
+use crate::format::{Id, ObjectRef, PageKind, Root, Section, Segment, Totals};
+use crate::format::{check, hex, unhex};
 use crate::index::Index;
 use crate::maintain::Error;
 use crate::maintain::check::{Report, What};
 use crate::maintain::kept::{HEAD, Kept, Opened, Roots};
 use crate::maintain::publish::{put_root, reroot};
 use crate::maintain::walk::{Seen, walk};
+use crate::storage::last_section;
 use crate::store::{INDEX, list_roots, parse_root};
 use crate::tree::Tree;
 
@@ -150,9 +151,7 @@ impl Repair<'_> {
 
     fn tree_object(&self, key: &str, id: Id) -> Option<ObjectRef> {
         let length = self.storage.size(key).ok()?;
-        let tail = self.storage.get_range(key, length.checked_sub(TAIL_LEN as u64)?, TAIL_LEN);
-        let (at, footer) = read_tail(&tail.ok()?, length).ok()?;
-        let footer = self.storage.get_range(key, at, usize::try_from(footer).ok()?).ok()?;
+        let (_, footer) = last_section(&*self.storage, key, length).ok()?;
         let checksum = check(Section::Tree, &footer).ok()?;
         Some(ObjectRef { id, length, checksum })
     }
