@@ -119,6 +119,7 @@ fn named(name: &[u8]) -> Config {
         compatible: vec![String::from_utf8_lossy(name).into_owned()],
         hash: BlockHash::Xxh3,
         hash_len: 8,
+        parity: None,
         cutting: Cutting { min: 64, average: 64, max: 65_536 },
     }
 }

@@ -5,6 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`monitor`] | how long work tells of its progress, and is told to stop |
+//! | [`parallel`] | the same work on many things, by several threads |
 //! | [`beneath`] | opens paths below a folder, of any length, never through a symlink |
 //! | [`cache`] | a sharded LRU with a byte budget and single flight |
 //! | [`compare`] | two folders, everything a file has |
@@ -42,6 +43,7 @@ pub mod maintain;
 pub mod monitor;
 pub mod mount;
 pub mod pack;
+pub mod parallel;
 pub mod parity;
 pub mod restore;
 pub mod storage;

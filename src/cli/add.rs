@@ -17,6 +17,7 @@ use super::{Failure, Outcome, archive, logger, time};
 use crate::format::MAX_NAME;
 use crate::ingest::{CreateOptions, Source, add};
 use crate::maintain::protect::protect;
+use crate::maintain::settings::{self, Change};
 use crate::store::{OpenOptions, Store};
 
 /// Add files and folders to a store
@@ -66,7 +67,9 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
     let added = add(source, &at, &store, &options, &progress);
     let added = added.map_err(Failure::from).and_then(|mut added| {
         let storage = store.shared_storage();
-        added.written += protect(&storage, args.packing.parity, &progress)?;
+        let change = Change { parity: args.packing.parity, ..Change::default() };
+        settings::write(&storage, change, &progress)?;
+        added.written += protect(&storage, None, &progress)?;
         Ok(added)
     });
     let problems = progress.finish();

@@ -49,6 +49,8 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     let draft = Draft::new(&args.dest, args.force)?;
     let default = if draft.is_image() { IMAGE_HASH_LEN } else { options.hash_len };
     options.hash_len = args.naming.hash_length.unwrap_or(default);
+    options.parity = args.packing.parity.and_then(|percent| u8::try_from(percent).ok());
+    options.parity = options.parity.filter(|percent| *percent > 0);
     if !draft.is_image() {
         options.store_id = Some(random_id());
         options.created = time::now();
@@ -59,7 +61,7 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     let source = if tar { Source::Tar(&mut stdin) } else { Source::Folder(&args.src) };
     let summary = create(source, &*draft.storage(), &options, &progress);
     let summary = summary.map_err(Failure::from).and_then(|summary| {
-        protect(&draft.storage(), args.packing.parity, &progress)?;
+        protect(&draft.storage(), None, &progress)?;
         Ok(summary)
     });
     let problems = progress.finish();

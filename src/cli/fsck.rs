@@ -13,7 +13,7 @@ use super::output::{print, put_bytes};
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size, time};
 use crate::maintain::Source;
-use crate::maintain::check::{Damage, Depth, Harm, Hurt, Report, What, check};
+use crate::maintain::check::{Cover, Damage, Depth, Harm, Hurt, Report, What, check};
 use crate::maintain::repair::{Options, repair};
 use crate::monitor::show;
 use crate::storage::ErrorKind;
@@ -262,6 +262,9 @@ fn sums(args: &FsckArgs, report: &Report) -> Value {
         "damages": report.damages.len(), "paths": report.paths(),
         "roots": report.roots, "packs": report.packs, "bytes": report.bytes,
         "unneeded": unneeded.0, "unneeded_bytes": unneeded.1,
+        "parity_percent": report.parity.map(|cover| cover.percent),
+        "without_parity": report.parity.map(|cover| cover.bare.0),
+        "without_parity_bytes": report.parity.map(|cover| cover.bare.1),
     })
 }
 
@@ -281,6 +284,16 @@ fn summary(args: &FsckArgs, report: &Report, output: &mut impl Write) -> Result<
     if let Some((objects, bytes)) = report.unneeded.filter(|(objects, _)| *objects > 0) {
         let (objects, bytes) = (size::count(objects), size::show(bytes));
         writeln!(output, "{archive}: {objects} objects, {bytes}, that no root shown needs")?;
+    }
+    if let Some(Cover { percent, bare: (objects, bytes) }) = report.parity
+        && objects > 0
+    {
+        let (objects, bytes) = (size::count(objects), size::show(bytes));
+        writeln!(
+            output,
+            "{archive}: {objects} objects, {bytes}, have no parity, and are to have {percent}%; \
+             packfs fsck --repair makes it"
+        )?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::maintain::collect::{Collected, collect};
 use crate::maintain::copy::{self, copy};
 use crate::maintain::protect::{percent, protect};
 use crate::maintain::rebuild::{self, Made, RebuildOptions, Rebuilt, Trace};
+use crate::maintain::settings::{self, Change};
 use crate::storage::{Draft, Storage};
 use crate::store::read_config;
 
@@ -134,8 +135,8 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
             Failure::Failed(format!("{}: {}", args.store.display(), io::Error::from(error)))
         })?;
     }
-    let settings = args.parity.is_some() || options.naming.is_some();
-    if settings && !args.dry_run {
+    let change = Change { naming: options.naming, parity: args.parity };
+    if !change.is_none() && !args.dry_run {
         // What a mount cannot be asked for, it must not be in the way of at the end.
         archive::lock(&args.store)?;
     }
@@ -153,12 +154,10 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
             adopt(&args.store, &*storage, &made)?;
             collected = Some(collect_here(&args.store, &storage, &progress)?);
         }
-        if settings {
+        if !change.is_none() {
             let _lock = archive::lock(&args.store)?;
-            if let Some(naming) = options.naming {
-                rebuild::rename(&storage, naming, &progress)?;
-            }
-            sum.written += protect(&storage, args.parity, &progress)?;
+            settings::write(&storage, change, &progress)?;
+            sum.written += protect(&storage, None, &progress)?;
         }
         Ok((sum, collected))
     });
@@ -189,6 +188,8 @@ fn image(args: &RebuildArgs, start: Instant) -> Outcome {
     let taken_out = Draft::new(&around.join(format!(".{name}.rebuilt")), false)?;
     let store = taken_out.storage();
     let progress = Progress::new(args.quiet || args.json);
+    // As its sets have it, where its settings do not say.
+    let percent = percent(&*image)?;
     let done = check_room(around, &Rebuilt { stored: 3 * sum.stored, ..sum }).and_then(|()| {
         copy(&copy::plan(&image, None)?, &*image, &*store, &progress)?;
         let plan = rebuild::plan(&store, options)?;
@@ -200,13 +201,11 @@ fn image(args: &RebuildArgs, start: Instant) -> Outcome {
             rebuild::adopt(&*store, &made, time::now())?;
         }
         let collected = collect(&store, time::now(), &progress, &mut || Ok(()))?;
-        if let Some(naming) = options.naming {
-            rebuild::rename(&store, naming, &progress)?;
-        }
+        let change = Change { naming: options.naming, parity: args.parity.or(percent) };
+        settings::write(&store, change, &progress)?;
         let draft = Draft::new(path, true)?;
         copy(&copy::plan(&store, None)?, &*store, &*draft.storage(), &progress)?;
-        let parity = args.parity.map_or_else(|| percent(&*image), |given| Ok(Some(given)))?;
-        sum.written += protect(&draft.storage(), parity, &progress)?;
+        sum.written += protect(&draft.storage(), None, &progress)?;
         draft.publish()?;
         Ok((sum, Some(collected)))
     });

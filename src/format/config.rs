@@ -80,6 +80,9 @@ pub struct Config {
     pub hash: BlockHash,
     /// How many bytes of each hash are kept, 8 to 32.
     pub hash_len: u8,
+    /// How many recovery shards of a hundred data shards it is to have; `None`: no parity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parity: Option<u8>,
     /// How its files are cut.
     pub cutting: Cutting,
 }
@@ -136,6 +139,9 @@ impl Config {
             return Err(Problem::Malformed("lengths of blocks"));
         }
         self.hash.check_len(usize::from(self.hash_len))?;
+        if self.parity.is_some_and(|percent| !(1..=100).contains(&percent)) {
+            return Err(Problem::Malformed("a percentage that cannot be"));
+        }
         let named = |name: &String| {
             let plain =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -164,6 +170,7 @@ mod tests {
             compatible: vec![],
             hash: BlockHash::Xxh3,
             hash_len: 16,
+            parity: Some(5),
             cutting: Cutting { min: 2048, average: 8192, max: 65_536 },
         };
         let bytes = config.encode();
@@ -173,6 +180,8 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Config::decode(&bad).is_err(), "bit {bit}");
         }
+        let beyond = Config { parity: Some(101), ..config.clone() };
+        assert!(Config::decode(&beyond.encode()).is_err());
         let newer = Config { format: 2, ..config };
         assert_eq!(Config::decode(&newer.encode()).unwrap_err().problem, Problem::Version(2));
     }

@@ -1,10 +1,12 @@
 //! The table of a parity set: which objects it protects, and what their shards should be.
 //! Layout: `format-spec.md`, "Parity".
 
+use std::collections::HashSet;
+
 use super::image::{MAX_KEY, valid_key};
 use super::wire::{Cursor, Put};
 use super::{
-    FormatError, Id, MAX_PACK, MAX_SHARD, MAX_SHARDS, Problem, Section, open, seal, unhex,
+    FormatError, Id, MAX_PACK, MAX_SHARD, MAX_SHARDS, Problem, Section, TAIL_LEN, open, seal, unhex,
 };
 
 /// Shards are as long as a multiple of this, in bytes: the code works on so many at once.
@@ -55,6 +57,12 @@ impl ParityTable {
         self.sums.len().saturating_sub(self.recovery)
     }
 
+    /// Length of the set whose table of `table_len` bytes it is.
+    #[must_use]
+    pub fn set_len(&self, table_len: u64) -> u64 {
+        2 * table_len + self.recovery as u64 * self.shard as u64 + TAIL_LEN as u64
+    }
+
     /// The section's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -103,6 +111,10 @@ impl ParityTable {
         }
         if data == 0 || data > MAX_SHARDS {
             return Err(Problem::Limit("number of shards"));
+        }
+        let keys: HashSet<&str> = members.iter().map(|member| member.key.as_str()).collect();
+        if keys.len() < members.len() {
+            return Err(Problem::Malformed("a member that comes twice"));
         }
         let sums = cursor.records(data + recovery, 8)?.chunks_exact(8);
         let sums = sums.map(|sum| sum.try_into().map_or(0, u64::from_le_bytes)).collect();
@@ -166,6 +178,7 @@ mod tests {
         wrong(&|table| table.recovery = 3);
         wrong(&|table| table.sums.push(1));
         wrong(&|table| table.members.clear());
+        wrong(&|table| table.members[1] = table.members[0].clone());
         wrong(&|table| table.members[0].length = MAX_PACK + 1);
         wrong(&|table| table.members[1].key = "snapshots/a".to_owned());
         wrong(&|table| table.members[1].key = "../packfs.toml".to_owned());

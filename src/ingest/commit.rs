@@ -192,6 +192,7 @@ fn config(options: &CreateOptions, root: &Id) -> Config {
         compatible: Vec::new(),
         hash: options.hash,
         hash_len: options.hash_len,
+        parity: options.parity,
         cutting: options.cutting,
     }
 }

@@ -5,6 +5,7 @@ use super::order::Order;
 use super::pipeline::Packing;
 use crate::format::{BlockHash, Codec, Cutting, MAX_FRAME};
 use crate::pack::Level;
+use crate::parallel::processors;
 
 /// Longest frame, unless it is given: a few fit into each shard of a working set.
 const LONGEST_FRAME: usize = MAX_FRAME / 4;
@@ -36,6 +37,8 @@ pub struct CreateOptions {
     pub pack_size: u64,
     /// In which order files are packed; `None`: as the tree suggests. A tar is packed as it comes.
     pub order: Option<Order>,
+    /// Recovery shards of a hundred data shards that the archive is to have; `None`: no parity.
+    pub parity: Option<u8>,
     /// Threads that read, and threads that compress.
     pub threads: usize,
     /// Whether times of access and of change of the inode are kept.
@@ -58,7 +61,8 @@ impl Default for CreateOptions {
             frame_size: None,
             pack_size: 16 << 20,
             order: None,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            parity: None,
+            threads: processors(),
             all_times: false,
             created: 0,
             store_id: None,

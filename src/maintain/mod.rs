@@ -16,6 +16,7 @@ mod publish;
 pub mod rebuild;
 pub mod repair;
 mod scan;
+pub mod settings;
 pub mod users;
 mod walk;
 

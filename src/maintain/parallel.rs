@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, unbounded};
 
 use super::Error;
+use crate::parallel::processors;
 
 /// Calls `work` for each thing that `find` hands over, while that goes on to find more; ends soon
 /// after the first that fails.
@@ -33,7 +34,7 @@ pub(super) fn found<T: Send, S, R>(
         }
         Ok(())
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors();
     std::thread::scope(|scope| {
         // A thread that cannot be started is one that does not help.
         let helper = |n| {

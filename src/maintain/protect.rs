@@ -13,7 +13,7 @@ use crate::format::{MAX_SHARDS, Protected};
 use crate::monitor::{Monitor, Phase};
 use crate::parity::{self, Health, PARITY, Set, sets};
 use crate::storage::{Storage, StorageError};
-use crate::store::SNAPSHOTS;
+use crate::store::{SNAPSHOTS, read_config};
 
 /// Bytes that one set protects at most, but for a larger object: all of them are read to make good
 /// one.
@@ -24,18 +24,21 @@ const MOST: usize = MAX_SHARDS / 4;
 /// number grows slowly.
 const MERGED: u64 = 2;
 
-/// How many recovery shards of a hundred data shards an archive has; `None`: it has no parity.
+/// How many recovery shards of a hundred data shards an archive is to have; `None`: no parity. Its
+/// settings say so, and where they do not, its sets.
 ///
 /// # Errors
 /// If its sets cannot be listed.
 pub fn percent(storage: &dyn Storage) -> Result<Option<u32>, StorageError> {
-    Ok(sets(storage)?.0.iter().map(Set::percent).max())
+    let said = read_config(storage).ok().and_then(|config| config.parity);
+    let kept = || Ok(sets(storage)?.0.iter().map(Set::percent).max());
+    said.map_or_else(kept, |percent| Ok(Some(percent.into())))
 }
 
 /// Protects all that the newest root and the snapshots need and no parity set protects yet: with so
-/// many recovery shards of a hundred, or as many as other sets of the archive have; without either,
-/// nothing is done. With another number than they have, all is protected anew; with 0, nothing is
-/// any more. Who protects a store must hold its lock.
+/// many recovery shards of a hundred, or as many as the archive is to have; without either, nothing
+/// is done. With another number than sets have, all is protected anew; with 0, nothing is any more.
+/// Who protects a store must hold its lock.
 ///
 /// Returns the bytes that were written.
 ///
@@ -70,7 +73,8 @@ fn update(
     monitor: &dyn Monitor,
 ) -> Result<u64, Error> {
     let (sets, broken) = sets(&**storage)?;
-    let Some(percent) = percent.or_else(|| sets.iter().map(Set::percent).max()) else {
+    let Some(percent) = percent.map_or_else(|| self::percent(&**storage), |it| Ok(Some(it)))?
+    else {
         return Ok(0);
     };
     if percent == 0 {

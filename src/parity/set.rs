@@ -196,8 +196,23 @@ impl Set {
     /// The length that it should have, in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
-        let recovery = self.table.recovery as u64 * self.table.shard as u64;
-        2 * self.table_len + recovery + TAIL_LEN as u64
+        self.table.set_len(self.table_len)
+    }
+
+    /// Length of its shards, in bytes.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        self.table.shard
+    }
+
+    /// What it protects, with the checksums of the shards of each.
+    pub fn checksums(&self) -> impl Iterator<Item = (&Protected, &[u64])> {
+        let mut rest = self.table.sums.as_slice();
+        self.members().iter().map(move |member| {
+            let (own, others) = rest.split_at(member.shards(self.table.shard));
+            rest = others;
+            (member, own)
+        })
     }
 
     /// A recovery shard, or a part of it.

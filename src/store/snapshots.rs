@@ -184,7 +184,8 @@ mod tests {
         let compatible = compatible.iter().map(|&name| name.to_owned()).collect();
         let (store, incompatible) = ("0".repeat(32), vec![]);
         let (format, hash, hash_len) = (VERSION, BlockHash::Blake3, 16);
-        Config { format, store, incompatible, compatible, hash, hash_len, cutting }.encode()
+        let parity = None;
+        Config { format, store, incompatible, compatible, hash, hash_len, parity, cutting }.encode()
     }
 
     /// A store of two roots; their keys.

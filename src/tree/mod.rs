@@ -4,7 +4,6 @@ mod anew;
 mod around;
 mod dictionary;
 mod edit;
-mod parallel;
 mod reader;
 mod seal;
 mod share;

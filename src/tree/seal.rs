@@ -2,12 +2,12 @@
 //! at the end. Then puts the tree together.
 
 use super::dictionary::dictionary;
-use super::parallel;
 use super::reader::{Page as Decoded, Tree};
 use super::section;
 use crate::format::{
     Dictionary, Id, ObjectRef, PageKind, PageRef, PageTable, Sealer, Section, TreeFooter, tail,
 };
+use crate::parallel;
 use crate::storage::StorageError;
 
 /// Pages that are compressed with and without a dictionary, to see whether it pays.

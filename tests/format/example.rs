@@ -91,6 +91,7 @@ fn config() -> Config {
         compatible: vec![],
         hash: BlockHash::Blake3,
         hash_len: 16,
+        parity: None,
         cutting: Cutting { min: 2048, average: 8192, max: 65_536 },
     }
 }

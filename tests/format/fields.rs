@@ -39,6 +39,7 @@ fn config(config: &Config) -> Lines {
         format!("compatible = {:?}", config.compatible),
         format!("hash = {:?}", config.hash),
         format!("hash_len = {}", config.hash_len),
+        format!("parity = {:?}", config.parity),
         format!("cutting = {} {} {}", cutting.min, cutting.average, cutting.max),
     ]
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use packfs::format::ParityTable;
 use packfs::maintain::check::Depth;
 use packfs::parity::sets;
 use packfs::storage::{LocalStorage, Storage};
@@ -155,25 +156,94 @@ fn whatever_is_done_all_that_is_needed_is_protected() {
     is_clean(&store);
 }
 
+/// An image with parity of so many percent of the first source, which is told; its bytes, and where
+/// things lie in them.
+fn image(percent: &str) -> (Vec<u8>, Vec<layout::Place>) {
+    let scratch = Scratch::new();
+    let image = scratch.join("image.pfs");
+    let create = packfs!("create", samples().source(1), image, "--parity", percent);
+    create.args(["--pack-size", "64K", "-q"]).run().ok();
+    let files = layout::load(&image);
+    (files[""].clone(), layout::places(&files))
+}
+
+/// Repairs an image of these bytes, and fails unless it has all of the first source then.
+fn is_made_whole(bytes: &[u8], what: &str) {
+    let (_scratch, image) = put(&Files::from([(String::new(), bytes.to_vec())]));
+    packfs!("fsck", image).run().exits(4);
+    let told = packfs!("fsck", "--repair", image).run().exits(1).text();
+    assert!(told.contains("clean"), "{what}: {told}");
+    is_clean(&image);
+    let out = image.with_file_name("out");
+    packfs!("extract", image, out).run().ok();
+    assert_same(&samples().source(1), &out, &exact());
+}
+
 #[test]
 fn an_image_without_contents_is_made_whole() {
-    let scratch = Scratch::new();
-    let source = samples().source(1);
-    let image = scratch.join("image.pfs");
-    packfs!("create", source, image, "--parity", "20", "--pack-size", "64K", "-q").run().ok();
-    let mut bytes = fs::read(&image).unwrap();
-    let places = layout::places(&Files::from([(String::new(), bytes.clone())]));
+    let (whole, places) = image("1");
     let contents = places.iter().find(|place| place.kind == "contents").unwrap();
-    let frame = places.iter().find(|place| place.kind == "frame").unwrap();
-    bytes[frame.range.start] ^= 1;
-    bytes.truncate(contents.range.start);
-    fs::write(&image, &bytes).unwrap();
-    packfs!("fsck", image).run().exits(4);
-    packfs!("fsck", "--repair", image).run().exits(1);
-    is_clean(&image);
-    let out = scratch.join("out");
-    packfs!("extract", image, out).run().ok();
-    assert_same(&source, &out, &exact());
+    let kinds: BTreeSet<&str> = places.iter().map(|place| place.kind).collect();
+    for kind in kinds {
+        // What begins it, and what ends it, is damaged, too.
+        let range = &places.iter().rfind(|place| place.kind == kind).unwrap().range;
+        let mut bytes = whole[..contents.range.start].to_vec();
+        for at in [range.start + 1, range.end - 2] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1;
+            }
+        }
+        // Parity of one percent has two shards, and a damaged root takes one.
+        is_made_whole(&bytes, kind);
+    }
+}
+
+#[test]
+fn what_is_left_of_parity_is_of_use() {
+    let (whole, places) = image("20");
+    let parity = &places.iter().find(|place| place.kind == "parity").unwrap().range;
+    let frame = &places.iter().find(|place| place.kind == "frame").unwrap().range;
+    let mut bytes = whole[..parity.end - parity.len() / 2].to_vec();
+    bytes[frame.start] ^= 1;
+    is_made_whole(&bytes, "cut");
+}
+
+#[test]
+fn parity_that_is_gone_is_missed() {
+    let (_scratch, store) = put(protected());
+    let set = layout::object_keys(&store).into_iter().find(|key| key.starts_with("parity/"));
+    fs::remove_file(store.join(set.unwrap())).unwrap();
+    let told = packfs!("fsck", store).run().ok().text();
+    assert!(told.contains("have no parity, and are to have 100%"), "{told}");
+    packfs!("fsck", "--repair", store).run().ok();
+    is_protected(&store);
+    let told = packfs!("fsck", store).run().ok().text();
+    assert!(!told.contains("parity"), "{told}");
+}
+
+#[test]
+fn parity_that_protects_what_never_was_is_found() {
+    let (_scratch, store) = put(protected());
+    let storage = LocalStorage::new(&store);
+    let set = sets(&storage).unwrap().0.remove(0);
+    let table = |bytes: &[u8]| -> usize {
+        usize::try_from(packfs::format::section_len(bytes).unwrap()).unwrap()
+    };
+    let bytes = fs::read(store.join(&set.key)).unwrap();
+    let mut forged = ParityTable::decode(&bytes[..table(&bytes)]).unwrap();
+    forged.sums[0] ^= 1;
+    let (table, shards) = (forged.encode(), table(&bytes));
+    let end = bytes.len() - shards - packfs::format::TAIL_LEN;
+    let tail = packfs::format::tail(end as u64, table.len() as u64);
+    let forged = [&table, &bytes[shards..end], &table, &tail[..]].concat();
+    let key = packfs::parity::parity_key(blake3::hash(&forged).as_bytes());
+    fs::remove_file(store.join(&set.key)).unwrap();
+    fs::write(store.join(&key), forged).unwrap();
+    packfs!("fsck", store).run().ok();
+    packfs!("fsck", "--deep", store).run().exits(4);
+    packfs!("fsck", "--deep", "--repair", store).run().exits(1);
+    is_clean(&store);
+    is_protected(&store);
 }
 
 #[test]

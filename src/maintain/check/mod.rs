@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 pub(super) use damage::reason;
 pub use damage::{Damage, Harm, Hurt, What};
+pub use parity::Cover;
 
 use super::Error;
 use super::kept::{Kept, Opened, Roots};
@@ -55,6 +56,8 @@ pub struct Report {
     pub bytes: u64,
     /// Objects that none of these roots needs, and their bytes; `None` if that cannot be told.
     pub unneeded: Option<(u64, u64)>,
+    /// How parity covers what these roots need, if the archive is to have parity.
+    pub parity: Option<Cover>,
     known: Packs,
 }
 
@@ -94,9 +97,11 @@ pub fn check(source: &Source, depth: Depth, monitor: &dyn Monitor) -> Result<Rep
         let ((), found) = verify(storage, deep, monitor, find)?;
         checker.frames(found);
     }
-    checker.parity(roots.kept.first().map(|head| head.root.number), depth != Depth::Quick)?;
+    let head = roots.kept.first().map(|head| head.root.number);
+    let parity = checker.parity(head, depth)?;
     if depth == Depth::Deep {
         checker.ids()?;
+        checker.sums()?;
         for kept in &roots.kept {
             checker.shape(kept)?;
         }
@@ -113,7 +118,7 @@ pub fn check(source: &Source, depth: Depth, monitor: &dyn Monitor) -> Result<Rep
     damages.sort_by(|a, b| (&a.object, a.at).cmp(&(&b.object, b.at)));
     let (roots, packs, bytes) = (roots.kept.len(), checker.packs.count(), checker.bytes);
     let known = checker.packs;
-    Ok(Report { damages, roots, packs, bytes, unneeded, known })
+    Ok(Report { damages, roots, packs, bytes, unneeded, parity, known })
 }
 
 /// The state of one check.

@@ -5,12 +5,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::damage::reason;
 use super::{Checker, Damage, What};
-use crate::format::{Extent, PageKind, Section};
+use crate::format::{Extent, PageKind, PageRef, Section};
 use crate::index::{Index, Origin, Run};
 use crate::maintain::Error;
 use crate::maintain::kept::{Kept, has_top};
+use crate::parallel;
 use crate::storage::StorageError;
-use crate::tree::{self, Tree};
+use crate::tree::{self, Place, Tree};
 
 /// All kinds of pages; those that others need to be read come first.
 const KINDS: [(PageKind, Section); 4] = [
@@ -35,10 +36,7 @@ impl Checker<'_> {
             self.needed.entry(tree::key(&other.id)).or_insert(None);
         }
         for (kind, section) in KINDS {
-            for at in 0..tree.footer().table(kind).len() {
-                self.go_on()?;
-                self.page(tree, kind, section, at)?;
-            }
+            self.pages(tree, kind, section)?;
         }
         if let Ok(false) = has_top(tree) {
             let why = "its root is no folder".to_owned();
@@ -51,30 +49,41 @@ impl Checker<'_> {
         }
     }
 
-    fn page(
-        &mut self,
-        tree: &Tree,
-        kind: PageKind,
-        section: Section,
-        at: usize,
-    ) -> Result<(), Error> {
-        let Some(page) = tree.footer().table(kind).get(at) else { return Ok(()) };
-        let place = tree.place(page);
-        if self.pages.contains_key(&place) {
-            return Ok(());
+    /// Checks all pages of a kind that were not looked at yet.
+    fn pages(&mut self, tree: &Tree, kind: PageKind, section: Section) -> Result<(), Error> {
+        let listed = tree.footer().table(kind).iter().enumerate();
+        let listed = listed.map(|(at, page)| (at, page, tree.place(page)));
+        let fresh: Vec<(usize, &PageRef, Place)> =
+            listed.filter(|(_, _, place)| !self.pages.contains_key(place)).collect();
+        let errors = self.each(&fresh, |(at, ..)| tree.check_page(kind, *at).err())?;
+        for ((_, page, place), error) in fresh.into_iter().zip(errors) {
+            if self.pages.contains_key(&place) {
+                continue;
+            }
+            // A page is not damaged if all it lacks is its dictionary.
+            let dictionary = (page.dictionary as usize).checked_sub(1);
+            let dictionary = dictionary.and_then(|slot| tree.footer().dictionaries.get(slot));
+            let dictionary = dictionary.and_then(|page| *self.pages.get(&tree.place(page))?);
+            let damage = match (error.flatten(), dictionary) {
+                (None, _) => None,
+                (Some(_), Some(dictionary)) => Some(dictionary),
+                (Some(error), None) => Some(self.bad_page(place, section, &error)?),
+            };
+            self.pages.insert(place, damage);
         }
-        let error = tree.check_page(kind, at).err();
-        // A page is not damaged if all it lacks is its dictionary.
-        let dictionary = (page.dictionary as usize).checked_sub(1);
-        let dictionary = dictionary.and_then(|slot| tree.footer().dictionaries.get(slot));
-        let dictionary = dictionary.and_then(|page| *self.pages.get(&tree.place(page))?);
-        let damage = match (error, dictionary) {
-            (None, _) => None,
-            (Some(_), Some(dictionary)) => Some(dictionary),
-            (Some(error), None) => Some(self.bad_page(place, section, &error)?),
-        };
-        self.pages.insert(place, damage);
         Ok(())
+    }
+
+    /// What `work` makes of each of `items`, by all processors.
+    fn each<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> R + Sync,
+    ) -> Result<Vec<Option<R>>, Error> {
+        let (threads, monitor) = (parallel::processors(), self.monitor);
+        let work = |(): &mut (), item: &T| (!monitor.cancelled()).then(|| work(item));
+        let made = parallel::map(items, threads, || (), work);
+        self.go_on().map(|()| made)
     }
 
     fn bad_page(
@@ -109,23 +118,26 @@ impl Checker<'_> {
             tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
         let segments = kept.root.segments.iter().flat_map(|segment| segment.id);
         let index_mark = xxh3_64(&segments.collect::<Vec<u8>>());
-        let mut missing = 0u64;
-        for (at, page) in tree.footer().extents.iter().enumerate() {
-            self.go_on()?;
-            let place = tree.place(page);
-            // Sizes of files are those of pages of inodes, and numbers of slots those of the tree.
-            let mark = self.mark(tree, at) ^ index_mark;
-            if self.pages.get(&place).copied().flatten().is_some()
-                || self.resolved.contains(&(place, mark))
-            {
-                continue;
-            }
-            let Ok(rows) = tree.extents_of(at) else { continue };
+        let pages = tree.footer().extents.iter().enumerate();
+        // Sizes of files are those of pages of inodes, and numbers of slots those of the tree.
+        let marked = |(at, page)| (at, (tree.place(page), self.mark(tree, at) ^ index_mark));
+        let todo: Vec<(usize, (Place, u64))> = pages
+            .map(marked)
+            .filter(|(_, resolved)| {
+                let damaged = self.pages.get(&resolved.0).copied().flatten().is_some();
+                !damaged && !self.resolved.contains(resolved)
+            })
+            .collect();
+        let lacking = self.each(&todo, |(at, _)| {
+            let rows = tree.extents_of(*at).ok()?;
             let lacks = |extent: &&Extent| lacks(tree, index, &origins, extent);
-            let lacking = rows.extents.iter().filter(lacks).count();
-            missing += lacking as u64;
-            if lacking == 0 {
-                self.resolved.insert((place, mark));
+            Some(rows.extents.iter().filter(lacks).count() as u64)
+        })?;
+        let mut missing = 0;
+        for ((_, resolved), lacking) in todo.into_iter().zip(lacking) {
+            match lacking.flatten() {
+                Some(0) => _ = self.resolved.insert(resolved),
+                lacking => missing += lacking.unwrap_or(0),
             }
         }
         if missing > 0 {

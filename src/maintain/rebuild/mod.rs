@@ -19,13 +19,12 @@ use std::time::Instant;
 use super::Error;
 use super::kept::Roots;
 use super::marks::{Marks, mark, open_trees, units, weigh};
-use super::protect::let_go;
 use super::publish::{following, put_root, put_segment};
-use crate::format::{BlockHash, Config, Id, IndexBuilder, NO_PACK, ObjectRef, Segment};
+use crate::format::{BlockHash, Id, IndexBuilder, NO_PACK, ObjectRef, Segment};
 use crate::ingest::{CreateOptions, End, Feeder, Gone, Item, pack_anew};
 use crate::monitor::{Monitor, Phase};
 use crate::storage::{Storage, Undo};
-use crate::store::{CONFIG, OpenOptions, Store, lost_root, read_config};
+use crate::store::{OpenOptions, Store, lost_root};
 use crate::tree;
 
 pub use sequence::{Trace, TraceError};
@@ -389,27 +388,6 @@ fn jobs<'a>(
         rest = left;
         (count > 0).then_some(job)
     })
-}
-
-/// Has blocks named by another hash from now on; the caller holds the lock of the store, and
-/// [protects](super::protect::protect) the new settings. Packs that are not rebuilt keep theirs:
-/// they say which it is, and what they have is not known by the new one.
-///
-/// # Errors
-/// If the settings cannot be read or written.
-pub fn rename(
-    storage: &Arc<dyn Storage>,
-    naming: (BlockHash, u8),
-    monitor: &dyn Monitor,
-) -> Result<(), Error> {
-    let was = read_config(&**storage)?;
-    let config = Config { hash: naming.0, hash_len: naming.1, ..was.clone() };
-    if config == was {
-        return Ok(());
-    }
-    // Settings that are not those that a set protects would be taken for damaged.
-    let_go(storage, &HashSet::from([CONFIG.to_owned()]), monitor)?;
-    Ok(storage.put(CONFIG, &config.encode())?)
 }
 
 /// Adds segments to the newest root: what they say of where blocks are counts from then on. If that

@@ -67,7 +67,8 @@ pub fn repair(path: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     let source = Source::open(path)?;
     let report = check(&source, options.depth, monitor)?;
     let damages = report.damages.len();
-    if damages == 0 {
+    let bare = report.parity.is_some_and(|cover| cover.bare.0 > 0);
+    if damages == 0 && !bare {
         let (actions, lost) = Default::default();
         return Ok(Repaired { damages, actions, lost, report, moved: None });
     }

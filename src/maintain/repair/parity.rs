@@ -3,8 +3,8 @@
 use super::Repair;
 use crate::maintain::Error;
 use crate::maintain::check::{Depth, Report};
-use crate::maintain::protect::protect;
-use crate::parity::{Health, Set, sets};
+use crate::maintain::protect::{percent, protect};
+use crate::parity::{Health, sets};
 use crate::store::ROOTS;
 
 impl Repair<'_> {
@@ -27,10 +27,10 @@ impl Repair<'_> {
     /// repair made: an archive with parity has it afterwards, too.
     pub(super) fn protect(&mut self, report: Report) -> Result<Report, Error> {
         let (sets, broken) = sets(&*self.storage)?;
-        if sets.is_empty() && broken.is_empty() {
+        let percent = percent(&*self.storage)?;
+        if percent.is_none() && broken.is_empty() {
             return Ok(report);
         }
-        let percent = sets.iter().map(Set::percent).max();
         let damaged = "damaged parity is removed".to_owned();
         let broken = broken.into_iter().map(|(key, _)| (key, damaged.clone()));
         let mut useless: Vec<(String, String)> = broken.collect();

@@ -9,6 +9,7 @@ use crate::format::{BlockHash, Config, Cutting, Id, MAX_PACK, VERSION, hex};
 use crate::maintain::check::{Report, What};
 use crate::maintain::copy;
 use crate::maintain::kept::Roots;
+use crate::maintain::protect::percent;
 use crate::maintain::{Error, Source};
 use crate::pack;
 use crate::storage::Storage;
@@ -151,7 +152,9 @@ impl Repair<'_> {
         let store = hex(&id.unwrap_or_else(packs))[..32].to_owned();
         let cutting = Cutting { min: 2048, average: 8192, max: 65_536 };
         let (incompatible, compatible) = Default::default();
-        Ok(Config { format: VERSION, store, incompatible, compatible, hash, hash_len, cutting })
+        let percent = percent(&*self.storage)?.and_then(|percent| u8::try_from(percent).ok());
+        let (format, parity) = (VERSION, percent.filter(|percent| *percent > 0));
+        Ok(Config { format, store, incompatible, compatible, hash, hash_len, parity, cutting })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What `work` makes of each of `items`, in their order, by so many `threads`, each of which has a
 /// tool of its own.
-pub(super) fn map<T: Sync, S, R: Send>(
+pub fn map<T: Sync, S, R: Send>(
     items: &[T],
     threads: usize,
     tool: impl Fn() -> S + Sync,
@@ -24,7 +24,7 @@ pub(super) fn map<T: Sync, S, R: Send>(
     let mut done = std::thread::scope(|scope| {
         // A thread that cannot be started is one that does not help.
         let helper = |n| {
-            let builder = std::thread::Builder::new().name(format!("seal-{n}"));
+            let builder = std::thread::Builder::new().name(format!("map-{n}"));
             builder.spawn_scoped(scope, run).ok()
         };
         let helpers: Vec<_> = (1..threads.min(items.len())).filter_map(helper).collect();
@@ -36,6 +36,12 @@ pub(super) fn map<T: Sync, S, R: Send>(
     });
     done.sort_unstable_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, made)| made).collect()
+}
+
+/// How many threads do as much at a time as can be done.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+mod known;
+
 use super::Error;
 use super::check::reason;
 use crate::format::{
-    Config, Contents, ENVELOPE_LEN, Id, MAX_ITEMS, Member, Root, Section, Snapshot, TAIL_LEN,
-    check, read_tail, section_len,
+    Config, Contents, ENVELOPE_LEN, Id, MAX_ITEMS, Member, ParityTable, Root, Section, Snapshot,
+    TAIL_LEN, check, read_tail, section_len,
 };
 use crate::pack;
 use crate::parity::parity_key;
@@ -81,20 +83,30 @@ impl Source {
         if let Some(why) = image.head().err() {
             problems.push(Broken { place: Section::ImageHead, at: 0, why });
         }
-        let contents = match image.contents() {
-            Ok(contents) => contents,
+        let storage = match image.contents() {
+            Ok(contents) => ImageStorage::with(path, contents)?,
             Err(_) => {
-                let contents = image.scan().map_err(fail)?;
+                let (mut contents, marks) = image.scan().map_err(fail)?;
                 if contents.members.is_empty() && !problems.is_empty() {
                     return Err(ErrorKind::NotArchive.of(&name).into());
                 }
                 let (place, at) = (Section::Contents, image.length);
                 problems.push(Broken { place, at, why: lost(&error.kind) });
-                contents
+                let storage = ImageStorage::with(path, contents.clone())?;
+                let found = known::find(&image, &storage, marks.starts());
+                // What lies where one of these does is a part of it, or it by a wrong name.
+                contents.members.retain(|member| {
+                    let end = |other: &Member| other.offset.saturating_add(other.length);
+                    !found
+                        .iter()
+                        .any(|other| other.offset <= member.offset && member.offset < end(other))
+                });
+                contents.members.extend(found);
+                contents.members.sort_by(|a, b| a.key.cmp(&b.key));
+                ImageStorage::with(path, contents)?
             }
         };
-        let storage = Arc::new(ImageStorage::with(path, contents)?);
-        Ok(Self { storage, problems, salvaged: true })
+        Ok(Self { storage: Arc::new(storage), problems, salvaged: true })
     }
 }
 
@@ -131,6 +143,13 @@ struct Marks {
     ends: HashMap<u64, Vec<(u64, u64)>>,
 }
 
+impl Marks {
+    /// Where objects may begin.
+    fn starts(&self) -> impl Iterator<Item = u64> {
+        self.starts.keys().chain(self.ends.keys()).copied()
+    }
+}
+
 impl Image {
     fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         let left = self.length.saturating_sub(at);
@@ -156,7 +175,7 @@ impl Image {
 
     /// Finds the objects of an image that has no table of contents: one after the other from its
     /// head on, and by their beginnings where that is interrupted.
-    fn scan(&self) -> io::Result<Contents> {
+    fn scan(&self) -> io::Result<(Contents, Marks)> {
         let marks = self.marks()?;
         let mut members: BTreeMap<String, Member> = BTreeMap::new();
         let (mut at, mut budget) = (ENVELOPE_LEN as u64, self.length.saturating_mul(4));
@@ -177,7 +196,7 @@ impl Image {
                 None => break,
             }
         }
-        Ok(Contents { members: members.into_values().collect() })
+        Ok((Contents { members: members.into_values().collect() }, marks))
     }
 
     /// Looks for all that objects begin and end with.
@@ -276,7 +295,10 @@ impl Image {
                     };
                     return Ok(Some((key, end - at)));
                 }
-                Ok(None)
+                match start {
+                    Start::Parity => self.cut_parity(at),
+                    _ => Ok(None),
+                }
             }
         }
     }
@@ -289,6 +311,19 @@ impl Image {
             at += length as u64;
         }
         Ok(*hash.finalize().as_bytes())
+    }
+
+    /// A parity set whose end is damaged or cut off: what is left of it is of use.
+    fn cut_parity(&self, at: u64) -> io::Result<Option<(String, u64)>> {
+        let head = self.read(at, ENVELOPE_LEN)?;
+        let length = section_len(&head).filter(|length| *length <= self.length - at);
+        let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else {
+            return Ok(None);
+        };
+        let Ok(table) = ParityTable::decode(&self.read(at, length)?) else { return Ok(None) };
+        let whole = table.set_len(length as u64);
+        let end = self.length.min(at.saturating_add(whole));
+        Ok(Some((parity_key(&self.id(at, end)?), end - at)))
     }
 
     fn config(&self, at: u64) -> io::Result<Option<(String, u64)>> {
