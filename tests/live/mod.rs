@@ -8,6 +8,7 @@ mod ending;
 mod faults;
 mod journal;
 mod links;
+mod load;
 mod model;
 mod posix;
 mod reference;

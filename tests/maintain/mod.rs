@@ -5,6 +5,7 @@ mod check;
 mod copy;
 mod gc;
 mod history;
+mod killed;
 mod parity;
 mod rebuild;
 mod repair;

@@ -1,6 +1,7 @@
 //! What all subjects share: running packfs, mounts, scratch folders, the hostile tree.
 
 pub mod command;
+pub mod disk;
 pub mod hostile;
 pub mod layout;
 pub mod mount;
@@ -22,7 +23,8 @@ pub fn entries() -> u64 {
 
 /// How long anything may take: far longer than it does, so that it only ever ends a hang.
 pub fn patience() -> Duration {
-    Duration::from_secs(180 + entries() / 500)
+    let load = std::env::var("PACKFS_LOAD").map_or(0, |secs| secs.parse().unwrap());
+    Duration::from_secs(180 + entries() / 500 + load)
 }
 
 /// Whether these tests run as root, and so can make devices and change owners.
