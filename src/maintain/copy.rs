@@ -13,7 +13,7 @@ use crate::format::{Id, MAX_PACK};
 use crate::monitor::{Monitor, Phase};
 use crate::pack;
 use crate::storage::{Storage, StorageError};
-use crate::store::{CONFIG, index_key, parse_root, read_config, root_key, snapshot_key};
+use crate::store::{CONFIG, index_key, lost_root, parse_root, read_config, root_key, snapshot_key};
 use crate::tree;
 
 /// What is to be copied.
@@ -49,8 +49,11 @@ pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, E
         return Err(damaged(&**from, &broken.error));
     }
     read_config(&**from)?;
-    if roots.kept.is_empty() {
+    let Some(head) = roots.kept.first() else {
         return Err(Error::Refused(format!("{}: has no root", from.name())));
+    };
+    if let Some(lost) = lost_root(&**from, head.root.number)? {
+        return Err(Error::Refused(format!("{lost}; run packfs fsck --repair first")));
     }
     let mut same = BTreeSet::new();
     if let Some(to) = to {

@@ -31,7 +31,7 @@ pub enum ErrorKind {
     #[error("no space left on the device; free some and run it again")]
     Full,
     /// It ends before what was asked for.
-    #[error("cut short: it ends before byte {0}; fetch it again or restore it from a copy")]
+    #[error("cut short: it ends before byte {0}; fetch it again, or run packfs fsck --repair")]
     Short(u64),
     /// It is not what its key tells.
     #[error("damaged (its bytes are not those of its id)")]
@@ -64,7 +64,7 @@ pub enum ErrorKind {
     #[error("an image is never changed; make a new one, or use a store")]
     ReadOnly,
     /// It, or a section of it, does not check out.
-    #[error("{0}; restore it from a copy")]
+    #[error("{0}; packfs fsck --repair restores it, from parity or --from a copy")]
     Format(FormatError),
     /// Anything else the system says.
     #[error("{0}")]

@@ -18,10 +18,12 @@ pub struct Error {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Cause {
     /// It is no archive.
-    #[error("is not a packfs archive (it has no packfs.toml)")]
+    #[error(
+        "is not a packfs archive (it has no packfs.toml; if it had one, run packfs fsck --repair)"
+    )]
     NotArchive,
     /// No commit was ever published.
-    #[error("has no root; it was not finished, or its roots are lost")]
+    #[error("has no root; it was not finished, or packfs fsck --repair restores one")]
     NoRoot,
     /// No root has that number.
     #[error("has no root of number {0}; the newest is @head")]
@@ -42,7 +44,9 @@ pub enum Cause {
     #[error("a name that starts with @ or # stands for a root; take another one")]
     Reserved,
     /// The root that a snapshot names cannot be used.
-    #[error("its root cannot be read ({0}); restore that from a copy, or delete the snapshot")]
+    #[error(
+        "its root cannot be read ({0}); packfs fsck --repair may restore that; else delete the snapshot"
+    )]
     SnapshotRoot(Box<Error>),
     /// It has a feature that this version does not know of, which whoever writes must.
     #[error("has the feature {0} that this packfs does not have; update packfs to change it")]
@@ -51,10 +55,10 @@ pub enum Cause {
     #[error("{0}")]
     Storage(crate::storage::ErrorKind),
     /// A section does not check out.
-    #[error("{0}; restore it from a copy")]
+    #[error("{0}; packfs fsck --repair restores it, from parity or --from a copy")]
     Format(FormatError),
     /// A frame does not check out.
-    #[error("{0}; restore it from a copy")]
+    #[error("{0}; packfs fsck --repair restores it, from parity or --from a copy")]
     Frame(Problem),
     /// The tree refers to blocks that the index does not have.
     #[error("{0}")]
@@ -64,6 +68,9 @@ pub enum Cause {
         "lost, and not found when it was repaired; add the file again, or repair it --from a copy"
     )]
     GivenUp,
+    /// Another object names it, and it is not there.
+    #[error("lost; packfs fsck --repair restores it, from parity or --from a copy")]
+    Gone,
     /// The thread that loaded it failed.
     #[error("the thread that read it failed")]
     Lost,
@@ -74,6 +81,12 @@ impl Error {
     #[must_use]
     pub fn new(object: &str, cause: impl Into<Cause>) -> Self {
         Self { object: object.to_owned(), cause: cause.into() }
+    }
+
+    /// This, of an object that others name: if it is not there, it was lost.
+    #[must_use]
+    pub fn of_named(self) -> Self {
+        if self.is_not_found() { Self { cause: Cause::Gone, ..self } } else { self }
     }
 
     /// Whether the object is not there.

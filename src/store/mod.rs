@@ -127,11 +127,12 @@ impl Store {
             }
         };
         let root = &head.root;
-        let open = |object| open_segment(&*storage, object);
+        let named = |error| Error::from(error).of_named();
+        let open = |object| open_segment(&*storage, object).map_err(Error::of_named);
         let segments = root.segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let (segments, bits): (Vec<_>, Vec<u32>) = segments.into_iter().unzip();
         let index = Index::new(segments);
-        let tree = Tree::open(Arc::clone(&storage), &root.tree)?;
+        let tree = Tree::open(Arc::clone(&storage), &root.tree).map_err(named)?;
         let kind = tree.inode(tree::ROOT, |_, inode| inode.kind())?.flatten();
         if kind != Some(Kind::Folder) {
             let problem = Problem::Malformed("its root is no folder").of(Section::Tree);
@@ -321,7 +322,7 @@ impl Store {
         let failed = match read {
             Ok(stored) if matches(&stored) => return Ok(stored),
             Ok(_) => self.damaged(id, Problem::Checksum),
-            Err(error) => error,
+            Err(error) => error.of_named(),
         };
         let from = usize::try_from(record.offset).unwrap_or(usize::MAX);
         let range = from..from.saturating_add(length);

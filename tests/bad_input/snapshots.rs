@@ -97,7 +97,7 @@ fn a_damaged_snapshot_hurts_no_other() {
     for name in ["bad", "good", "short"] {
         packfs!("snapshot", "create", store, name).run().ok();
     }
-    let damaged = ["snapshots/bad", "damaged", "restore it from a copy"];
+    let damaged = ["snapshots/bad", "damaged", "packfs fsck --repair"];
     flip(&store.join("snapshots/bad"), 60);
     fs::remove_file(store.join("snapshots/short")).unwrap();
     let listed = packfs!("snapshot", "list", store).run();

@@ -309,6 +309,7 @@ fn nothing_follows_an_older_root_while_parity_has_a_newer_one() {
     refused(packfs!("rebuild", store, "--parity", "0"));
     refused(packfs!("rebuild", store, "--hash", "xxh3-128"));
     refused(packfs!("add", store, scratch.join("one")));
+    refused(packfs!("copy", store, scratch.join("copy")));
     refused(packfs!("snapshot", "create", store, "new"));
     refused(packfs!("mount", "--rw", store, scratch.path().join("one")).arg("-o").arg("nonempty"));
     packfs!("fsck", "--repair", store).run().exits(1);
