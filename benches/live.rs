@@ -1,7 +1,7 @@
 //! A writable mount beside a folder of the file system that its store lies on.
 //!
-//! `cargo bench --bench live -- TREE` unpacks a tar of TREE into both, and removes it again, by turns;
-//! and says how large the store is beside one that `packfs create` makes of TREE.
+//! `cargo bench --bench live -- TREE` unpacks a tar of TREE into both, and removes it again, by
+//! turns; and says how large the store is beside one that `packfs create` makes of TREE.
 
 use std::error::Error;
 use std::fs;
@@ -87,7 +87,8 @@ fn main() -> Done {
     let rebuilt = length(&store)?;
     let [by_flush, by_rebuild] = [flushed, rebuilt].map(|bytes| bytes as f64 / created as f64);
     println!(
-        "create {created} bytes, flush {flushed}, {by_flush:.3}x, rebuild {rebuilt}, {by_rebuild:.3}x"
+        "create {created} bytes; flush {flushed}, {by_flush:.3}x; rebuild {rebuilt}, \
+         {by_rebuild:.3}x"
     );
     Ok(())
 }

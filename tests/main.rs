@@ -14,10 +14,16 @@
 //! | `maintain` | what is checked, collected, rebuilt, repaired and copied is right |
 //!
 //! They need `/dev/fuse`, GNU tar and util-linux. As root they cover more: owners, devices,
-//! capabilities. `PACKFS_TEST_ENTRIES` sets how many entries the largest folder has (20,000 if it
-//! is not set), `PACKFS_TEST_DAMAGES` how many random damages each test of `maintain` tries,
-//! `PACKFS_KILLS` how often a process is killed, `PACKFS_LOAD` for how many seconds there is load, `PROPTEST_CASES` how many cases models have. Those
-//! that are ignored need root, loop devices and ext4 besides, or print and write what others check.
+//! capabilities. Those that are ignored need root, loop devices and ext4 besides, or print and
+//! write what others check. More of each can be had:
+//!
+//! | variable | how many |
+//! |---|---|
+//! | `PACKFS_TEST_ENTRIES` | entries the largest folder has (20,000) |
+//! | `PACKFS_TEST_DAMAGES` | random damages each test of `maintain` tries |
+//! | `PACKFS_KILLS` | times a process is killed, or loses its power |
+//! | `PACKFS_LOAD` | seconds of load |
+//! | `PROPTEST_CASES` | cases of models |
 #![cfg(test)] // So that helpers, too, may unwrap.
 
 mod bad_input;

@@ -50,7 +50,7 @@ pub(super) struct MountArgs {
     /// Write down in which order files are read
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
-    /// How many requests to serve at a time [default: one per core, at least 4]
+    /// How many reads to serve at a time [default: one per core, at least 4]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
     /// What `packfs mount` starts to serve in the background

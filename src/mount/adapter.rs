@@ -14,18 +14,22 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, HandOver};
 use super::answer::{errno, fill, fill_plus, find, seek, target, xattr, xattr_names};
 use super::attributes::{bare_folder, file_attr};
+use super::linger::Linger;
 use super::live::{LIVE, Live};
+use super::pool::Pool;
 use super::trace::Trace;
-use crate::fs::ArchiveFs;
+use crate::fs::{ArchiveFs, Data};
 use crate::tree::ROOT;
 
 /// Largest request, in bytes: what the kernel allows without its administrator's help.
 pub(super) const MAX_REQUEST: u32 = 1 << 20;
 /// Most requests of read-ahead that the kernel keeps in flight.
 pub(super) const MAX_BACKGROUND: u16 = 64;
+/// Answers of so many bytes are copied by another thread than the event loop.
+const LARGE: u32 = 128 << 10;
 /// Unit of the sizes that statfs reports, in bytes.
 const STAT_UNIT: u32 = 4096;
 /// Inodes never change hands: one generation of them.
@@ -45,12 +49,20 @@ pub(super) enum Lifetime {
 
 /// An archive, as FUSE asks for it.
 pub(super) struct Adapter {
-    fs: Arc<ArchiveFs>,
+    shared: Arc<Shared>,
     lifetime: Duration,
     /// The kernel takes ENOSYS to an open of a file, and of a folder, to mean that there is no
     /// need to ask: it then opens, flushes and closes by itself.
     silent_open: bool,
     silent_opendir: bool,
+    /// Where what has to be inflated is read, and files are handed over.
+    readers: Pool,
+    linger: Linger,
+}
+
+/// What the event loop and the readers have in common.
+struct Shared {
+    fs: Arc<ArchiveFs>,
     helpers: Helpers,
 }
 
@@ -61,13 +73,66 @@ pub(super) struct Helpers {
     pub(super) trace: Option<Trace>,
 }
 
+/// Part of a file that a process asked for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    process: u32,
+    file: u64,
+    offset: u64,
+    since: Instant,
+}
+
+impl Shared {
+    /// Replies with data; returns whether files are to be handed over then.
+    fn answer(&self, wanted: Wanted, data: &Data, reply: ReplyData) -> Option<HandOver> {
+        let Wanted { process, file, offset, since } = wanted;
+        // Before its reader can go on, or reads would be out of order.
+        if let Some(trace) = &self.helpers.trace {
+            trace.read(file, offset, data.len());
+        }
+        reply.data(data);
+        self.helpers.live.answered(data.len(), since.elapsed());
+        self.helpers.ahead.read_on(file, offset, data);
+        if offset == 0 { self.helpers.ahead.read(process, file) } else { None }
+    }
+
+    /// Reads, whatever it takes, and replies.
+    fn read(&self, wanted: Wanted, size: u32, reply: ReplyData) {
+        match self.fs.read(wanted.file, wanted.offset, size) {
+            Ok(data) => {
+                if let Some(next) = self.answer(wanted, &data, reply) {
+                    self.helpers.ahead.hand_over_rest(next);
+                }
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+}
+
 impl Adapter {
-    pub(super) fn new(fs: Arc<ArchiveFs>, lifetime: Lifetime, helpers: Helpers) -> Self {
+    /// Starts so many threads that read.
+    ///
+    /// # Errors
+    /// If the system has none left.
+    pub(super) fn new(
+        fs: Arc<ArchiveFs>,
+        lifetime: Lifetime,
+        helpers: Helpers,
+        linger: Linger,
+        threads: usize,
+    ) -> io::Result<Self> {
         let lifetime = match lifetime {
             Lifetime::Forever => FOREVER,
             Lifetime::Zero => Duration::ZERO,
         };
-        Self { fs, lifetime, silent_open: false, silent_opendir: false, helpers }
+        let (shared, readers) = (Arc::new(Shared { fs, helpers }), Pool::start("read", threads)?);
+        let (silent_open, silent_opendir) = (false, false);
+        Ok(Self { shared, lifetime, silent_open, silent_opendir, readers, linger })
+    }
+
+    fn with_reader(&self, job: impl FnOnce(&Shared) + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        self.readers.run(move || job(&shared));
     }
 }
 
@@ -90,7 +155,7 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_EXPORT_SUPPORT;
-        if self.fs.has_xattrs() {
+        if self.shared.fs.has_xattrs() {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
         // The largest read-ahead that the kernel offers is fuser's default.
@@ -104,10 +169,11 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.helpers.live.looked_up();
-        match find(&*self.fs, parent.0, name.as_bytes()) {
+        let _next = self.linger.request();
+        self.shared.helpers.live.looked_up();
+        match find(&*self.shared.fs, parent.0, name.as_bytes()) {
             Ok(None) if parent.0 == ROOT && name == LIVE => {
-                let attr = self.helpers.live.make(&self.fs);
+                let attr = self.shared.helpers.live.make(&self.shared.fs);
                 reply.entry(&Duration::ZERO, &file_attr(&attr), GENERATION);
             }
             Ok(Some(attr)) => reply.entry(&self.lifetime, &file_attr(&attr), GENERATION),
@@ -121,17 +187,19 @@ impl Filesystem for Adapter {
     fn forget(&self, _: &Request, _: INodeNo, _: u64) {}
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        if let Some((attr, _)) = self.helpers.live.file(ino.0) {
+        let _next = self.linger.request();
+        if let Some((attr, _)) = self.shared.helpers.live.file(ino.0) {
             return reply.attr(&Duration::ZERO, &file_attr(&attr));
         }
-        match self.fs.attr(ino.0) {
+        match self.shared.fs.attr(ino.0) {
             Ok(attr) => reply.attr(&self.lifetime, &file_attr(&attr)),
             Err(error) => reply.error(errno(&error)),
         }
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        target(&*self.fs, ino.0, reply);
+        let _next = self.linger.request();
+        target(&*self.shared.fs, ino.0, reply);
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -160,25 +228,27 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if let Some((_, text)) = self.helpers.live.file(ino.0) {
+        let _next = self.linger.request();
+        if let Some((_, text)) = self.shared.helpers.live.file(ino.0) {
             let from = text.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
             let rest = &text[from..];
             return reply.data(&rest[..rest.len().min(size as usize)]);
         }
-        let start = Instant::now();
-        let data = match self.fs.read(ino.0, offset, size) {
-            Ok(data) => data,
-            Err(error) => return reply.error(errno(&error)),
+        let (process, file, since) = (request.pid(), ino.0, Instant::now());
+        let wanted = Wanted { process, file, offset, since };
+        // A large answer takes a while to copy.
+        let ready = match size {
+            ..LARGE => self.shared.fs.read_if_ready(file, offset, size),
+            _ => Ok(None),
         };
-        // Before its reader can go on, or reads would be out of order.
-        if let Some(trace) = &self.helpers.trace {
-            trace.read(ino.0, offset, data.len());
-        }
-        reply.data(&data);
-        self.helpers.live.answered(data.len(), start.elapsed());
-        self.helpers.ahead.read_on(ino.0, offset, &data);
-        if offset == 0 {
-            self.helpers.ahead.read(request.pid(), ino.0);
+        match ready {
+            Ok(Some(data)) => {
+                if let Some(next) = self.shared.answer(wanted, &data, reply) {
+                    self.with_reader(move |shared| shared.helpers.ahead.hand_over_rest(next));
+                }
+            }
+            Ok(None) => self.with_reader(move |shared| shared.read(wanted, size, reply)),
+            Err(error) => reply.error(errno(&error)),
         }
     }
 
@@ -190,7 +260,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match fill(&*self.fs, ino.0, offset, &mut reply) {
+        match fill(&*self.shared.fs, ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
@@ -204,10 +274,19 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.helpers.live.listed();
-        match fill_plus(&*self.fs, ino.0, offset, &self.lifetime, &mut reply, |_| ()) {
+        let _next = self.linger.request();
+        self.shared.helpers.live.listed();
+        match fill_plus(&*self.shared.fs, ino.0, offset, &self.lifetime, &mut reply, |_| ()) {
             Ok(true) => reply.ok(),
-            Ok(false) => self.helpers.ahead.listed(request.pid(), ino.0, || reply.ok()),
+            Ok(false) => {
+                let (process, folder) = (request.pid(), ino.0);
+                if !self.shared.helpers.ahead.listed(process, folder) {
+                    return reply.ok();
+                }
+                self.with_reader(move |shared| {
+                    shared.helpers.ahead.hand_over(process, folder, || reply.ok());
+                });
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -221,18 +300,19 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        seek(&*self.fs, ino.0, offset, whence, reply);
+        seek(&*self.shared.fs, ino.0, offset, whence, reply);
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
-        if !self.fs.has_xattrs() {
+        let _next = self.linger.request();
+        if !self.shared.fs.has_xattrs() {
             // The kernel never asks again.
             return reply.error(Errno::ENOSYS);
         }
-        if self.helpers.live.file(ino.0).is_some() {
+        if self.shared.helpers.live.file(ino.0).is_some() {
             return reply.error(Errno::NO_XATTR);
         }
-        match self.fs.xattr(ino.0, name.as_bytes()) {
+        match self.shared.fs.xattr(ino.0, name.as_bytes()) {
             Ok(Some(value)) => xattr(&value, room, reply),
             Ok(None) => reply.error(Errno::NO_XATTR),
             Err(error) => reply.error(errno(&error)),
@@ -240,17 +320,17 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
-        if !self.fs.has_xattrs() {
+        if !self.shared.fs.has_xattrs() {
             return reply.error(Errno::ENOSYS);
         }
-        if self.helpers.live.file(ino.0).is_some() {
+        if self.shared.helpers.live.file(ino.0).is_some() {
             return xattr(&[], room, reply);
         }
-        xattr_names(self.fs.xattrs(ino.0), room, reply);
+        xattr_names(self.shared.fs.xattrs(ino.0), room, reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let stat = self.fs.statfs();
+        let stat = self.shared.fs.statfs();
         let blocks = stat.bytes.div_ceil(STAT_UNIT.into());
         reply.statfs(blocks, 0, 0, stat.inodes, 0, STAT_UNIT, 255, STAT_UNIT);
     }

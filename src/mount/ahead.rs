@@ -64,7 +64,7 @@ pub(super) struct Ahead {
     notifier: OnceLock<Notifier>,
     walkers: Mutex<LruCache<u32, Walker>>,
     /// Handing over waits for requests of the same files: one thread at a time may do it, so that
-    /// others are there to answer these.
+    /// others are there to read these.
     busy: Mutex<()>,
     /// Files that are read from front to back.
     streams: Mutex<LruCache<u64, Stream>>,
@@ -85,6 +85,14 @@ enum Job {
     Frame(FrameId),
     /// Inflate what a file has from an offset on.
     File(u64, u64),
+}
+
+/// Files of a folder, from an offset of its list on, that a process comes to next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HandOver {
+    process: u32,
+    folder: u64,
+    from: u64,
 }
 
 /// A process that lists folders.
@@ -157,22 +165,35 @@ impl Ahead {
         with(walkers.get_or_insert_mut(process, Walker::default))
     }
 
-    /// A process listed a folder, and is told so with `reply`.
-    pub(super) fn listed(&self, process: u32, folder: u64, reply: impl FnOnce()) {
-        let trusted = self.walker(process, |walker| {
-            walker.last = folder;
-            walker.asked >= TRUSTED
-        });
-        let files = if trusted { self.choose(process, folder, 0) } else { Vec::new() };
-        let (first, rest) = files.split_at(files.len().min(FIRST));
-        self.hand_over(first);
-        reply();
-        self.hand_over(rest);
+    /// A process listed a folder; whether files of it are to be [handed over](Ahead::hand_over)
+    /// before it is told so.
+    pub(super) fn listed(&self, process: u32, folder: u64) -> bool {
+        self.notifier.get().is_some()
+            && self.walker(process, |walker| {
+                walker.last = folder;
+                walker.asked >= TRUSTED
+            })
     }
 
-    /// A process was answered the first bytes of a file.
-    pub(super) fn read(&self, process: u32, file: u64) {
-        let Ok(folder) = self.fs.parent(file) else { return };
+    /// Hands over files of a folder that a process has listed, and is told so with `reply`. It
+    /// takes another thread than the event loop: the kernel may first want files answered that it
+    /// has asked for.
+    pub(super) fn hand_over(&self, process: u32, folder: u64, reply: impl FnOnce()) {
+        let files = self.choose(process, folder, 0);
+        let (first, rest) = files.split_at(files.len().min(FIRST));
+        self.store(first);
+        reply();
+        self.store(rest);
+    }
+
+    /// Hands over what else a folder has. As [`Ahead::hand_over`].
+    pub(super) fn hand_over_rest(&self, next: HandOver) {
+        self.store(&self.choose(next.process, next.folder, next.from));
+    }
+
+    /// A process was answered the first bytes of a file; what is to be handed over then.
+    pub(super) fn read(&self, process: u32, file: u64) -> Option<HandOver> {
+        let folder = self.fs.parent(file).ok()?;
         let next = self.walker(process, |walker| {
             let rest = walker.rest.get(&folder).copied();
             if walker.last == folder || rest.is_some() {
@@ -181,9 +202,7 @@ impl Ahead {
             }
             rest.filter(|(first, _)| *first == file).map(|(_, next)| next)
         });
-        if let Some(next) = next {
-            self.hand_over(&self.choose(process, folder, next));
-        }
+        next.map(|from| HandOver { process, folder, from })
     }
 
     /// The files of a folder to hand over, with their lengths, from an offset of its list on.
@@ -207,7 +226,8 @@ impl Ahead {
         }
     }
 
-    fn hand_over(&self, files: &[(u64, u64)]) {
+    /// Puts files into the kernel's cache.
+    fn store(&self, files: &[(u64, u64)]) {
         let Some(notifier) = self.notifier.get().filter(|_| !files.is_empty()) else { return };
         let Ok(_busy) = self.busy.try_lock() else { return };
         for (file, size) in files {

@@ -13,6 +13,7 @@
 //! | `links` | when the kernel has counted that a name is gone |
 //! | `answer` | what both adapters answer alike |
 //! | `pool` | threads for what would keep the event loop |
+//! | `linger` | looks for the next request for a moment, before an event loop sleeps |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
 //! | `live` | what the mount did so far, as a file in it |
 //! | `trace` | writes down in which order files are read |
@@ -25,6 +26,7 @@ mod attach;
 mod attributes;
 mod detach;
 mod error;
+mod linger;
 mod links;
 mod live;
 mod mountinfo;

@@ -5,22 +5,23 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use fuser::{BackgroundSession, Config, Session, SessionACL};
 
 use super::adapter::{Adapter, Helpers, Lifetime};
 use super::ahead::Ahead;
 use super::attach::{attach, shared};
+use super::linger::Linger;
 use super::live::Live;
 use super::trace::Trace;
 use super::writable::Writable;
 use super::{Access, MountError, Options, UnmountError, mount_at, mounts_at, unmount};
 use crate::fs::ArchiveFs;
 use crate::live::LiveFs;
+use crate::parallel::processors;
 
-/// Fewest event loops: a read that waits for storage must not keep the others waiting.
-const MIN_LOOPS: usize = 4;
+/// Fewest threads that read: one that waits for storage must not keep the others waiting.
+const MIN_READERS: usize = 4;
 /// How far the kernel reads ahead of a sequential reader, in KiB: also its largest request.
 const READ_AHEAD_KIB: &str = "1024";
 
@@ -92,13 +93,16 @@ pub fn mount(
     let served = match files {
         Files::Frozen(fs) => serve(fs, connection, options, trace),
         Files::Live(fs) => {
-            let (acl, config) = (filter(options.access), config(options));
-            Writable::new(fs).and_then(|writable| {
-                let links = writable.links();
-                let session = Session::from_fd(writable, connection, acl, config)?.spawn()?;
-                links.notify(session.notifier());
-                Ok(session)
-            })
+            let (acl, config) = (filter(options.access), config());
+            let linger = Linger::new(&connection);
+            linger.and_then(|linger| Writable::new(fs, linger, readers(options))).and_then(
+                |writable| {
+                    let links = writable.links();
+                    let session = Session::from_fd(writable, connection, acl, config)?.spawn()?;
+                    links.notify(session.notifier());
+                    Ok(session)
+                },
+            )
         }
     };
     match served {
@@ -121,11 +125,14 @@ fn serve(
     let ahead = Arc::new(Ahead::start(Arc::clone(&fs), Arc::clone(&live))?);
     let traced = trace.is_some();
     let helpers = Helpers { ahead: Arc::clone(&ahead), live, trace };
-    let adapter = Adapter::new(fs, lifetime(options.access), helpers);
-    let (acl, config) = (filter(options.access), config(options));
+    let linger = Linger::new(&connection)?;
+    let lifetime = lifetime(options.access);
+    let threads = readers(options);
+    let adapter = Adapter::new(fs, lifetime, helpers, linger, threads)?;
+    let (acl, config) = (filter(options.access), config());
     let session = Session::from_fd(adapter, connection, acl, config).and_then(Session::spawn)?;
     // A trace shall have what is read, not what is handed over.
-    if !traced && loops(options) > 1 {
+    if !traced && threads > 1 {
         ahead.notify(session.notifier());
     }
     Ok(session)
@@ -180,17 +187,15 @@ fn filter(access: Access) -> SessionACL {
     }
 }
 
-/// How many event loops there are.
-fn loops(options: &Options) -> usize {
-    let cores = available_parallelism().map_or(1, usize::from);
-    let default = if options.writable { 1 } else { cores.max(MIN_LOOPS) };
-    options.threads.map_or(default, usize::from)
+/// How many reads are inflated, or copied to the kernel, at a time.
+fn readers(options: &Options) -> usize {
+    options.threads.map_or_else(|| processors().max(MIN_READERS), usize::from)
 }
 
-fn config(options: &Options) -> Config {
+/// One event loop: see [`super::pool`].
+fn config() -> Config {
     let mut config = Config::default();
-    config.n_threads = Some(loops(options));
-    config.clone_fd = true;
+    config.n_threads = Some(1);
     config
 }
 

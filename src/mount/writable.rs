@@ -25,13 +25,12 @@ use super::answer::{
     allocate, done, entry, errno, fill, fill_plus, find, seek, target, write, xattr, xattr_names,
 };
 use super::attributes::{bare_folder, device_of, file_attr};
+use super::linger::Linger;
 use super::links::Links;
 use super::pool::Pool;
 use crate::format::Time;
 use crate::live::{Changes, LiveFs, Made, Replace};
 
-/// How many reads are inflated, and syncs made, at a time.
-const READERS: usize = 4;
 /// How many wait for room at a time; others wait in front of them.
 const WAITERS: usize = 4;
 
@@ -43,13 +42,18 @@ pub(super) struct Writable {
     /// Where those who write wait for room.
     waiters: Pool,
     links: Arc<Links>,
+    linger: Linger,
 }
 
 impl Writable {
-    pub(super) fn new(fs: Arc<LiveFs>) -> io::Result<Self> {
-        let (readers, waiters) = (Pool::start("read", READERS)?, Pool::start("wait", WAITERS)?);
+    /// Starts so many threads that read and sync, besides others.
+    ///
+    /// # Errors
+    /// If the system has none left.
+    pub(super) fn new(fs: Arc<LiveFs>, linger: Linger, threads: usize) -> io::Result<Self> {
+        let (readers, waiters) = (Pool::start("read", threads)?, Pool::start("wait", WAITERS)?);
         let links = Arc::new(Links::start(Arc::clone(&fs))?);
-        Ok(Self { fs, readers, waiters, links })
+        Ok(Self { fs, readers, waiters, links, linger })
     }
 
     /// What is to be told how to talk to the kernel, once that is possible.
@@ -143,6 +147,7 @@ impl Filesystem for Writable {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _next = self.linger.request();
         match find(&*self.fs, parent.0, name.as_bytes()) {
             // Number 0: the kernel remembers that the name is not there.
             Ok(None) => reply.entry(&FOREVER, &bare_folder(0), GENERATION),
@@ -156,6 +161,7 @@ impl Filesystem for Writable {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _next = self.linger.request();
         match self.fs.attr(ino.0) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&self.fs.told(attr))),
             Err(error) => reply.error(errno(&error)),
@@ -180,6 +186,7 @@ impl Filesystem for Writable {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _next = self.linger.request();
         let (atime, mtime) = (atime.map(time), mtime.map(time));
         // Whoever is not root cannot keep them: the kernel says so, but fuser does not pass it on.
         let (ctime, kill) = (ctime.map(Time::from), request.uid() != 0);
@@ -204,6 +211,7 @@ impl Filesystem for Writable {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let _next = self.linger.request();
         let owner = (request.uid(), request.gid());
         let made = Made { mode, umask, owner, rdev: device_of(rdev), target: b"" };
         self.make(parent, name, &made, reply);
@@ -218,6 +226,7 @@ impl Filesystem for Writable {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        let _next = self.linger.request();
         let mode = crate::format::Kind::Folder.mode() | mode & 0o7777;
         let owner = (request.uid(), request.gid());
         self.make(parent, name, &Made { mode, umask, owner, rdev: 0, target: b"" }, reply);
@@ -231,21 +240,25 @@ impl Filesystem for Writable {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        let _next = self.linger.request();
         let mode = crate::format::Kind::Symlink.mode() | 0o777;
         let (owner, target) = ((request.uid(), request.gid()), target.as_os_str().as_bytes());
         self.make(parent, name, &Made { mode, umask: 0, owner, rdev: 0, target }, reply);
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _next = self.linger.request();
         let name = name.as_bytes().to_vec();
         self.with_room(0, move |fs| entry(fs, fs.link(ino.0, parent.0, &name), reply));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _next = self.linger.request();
         self.remove(parent, name, false, reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _next = self.linger.request();
         self.remove(parent, name, true, reply);
     }
 
@@ -259,6 +272,7 @@ impl Filesystem for Writable {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _next = self.linger.request();
         let replace = match flags {
             flags if flags.is_empty() => Replace::Yes,
             RenameFlags::RENAME_NOREPLACE => Replace::No,
@@ -318,6 +332,7 @@ impl Filesystem for Writable {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _next = self.linger.request();
         match self.fs.read_if_ready(ino.0, offset, size) {
             Ok(Some(data)) => return reply.data(&data),
             Ok(None) => {}
@@ -342,6 +357,7 @@ impl Filesystem for Writable {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _next = self.linger.request();
         let kill = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         if self.fs.is_quick_to_write(ino.0, data.len() as u64) {
             return write(&self.fs, ino.0, offset, data, kill, reply);
@@ -398,6 +414,7 @@ impl Filesystem for Writable {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _next = self.linger.request();
         let told = |ino| self.fs.remember(ino);
         match fill_plus(&*self.fs, ino.0, offset, &FOREVER, &mut reply, told) {
             Ok(_) => reply.ok(),
@@ -406,6 +423,7 @@ impl Filesystem for Writable {
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        let _next = self.linger.request();
         match self.fs.xattr(ino.0, name.as_bytes()) {
             Ok(Some(value)) => xattr(&value, room, reply),
             Ok(None) => reply.error(Errno::NO_XATTR),

@@ -44,9 +44,7 @@ pub enum Cause {
     #[error("a name that starts with @ or # stands for a root; take another one")]
     Reserved,
     /// The root that a snapshot names cannot be used.
-    #[error(
-        "its root cannot be read ({0}); packfs fsck --repair may restore that; else delete the snapshot"
-    )]
+    #[error("its root cannot be read ({0}); try packfs fsck --repair, or delete the snapshot")]
     SnapshotRoot(Box<Error>),
     /// It has a feature that this version does not know of, which whoever writes must.
     #[error("has the feature {0} that this packfs does not have; update packfs to change it")]

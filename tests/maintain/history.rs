@@ -1,25 +1,25 @@
-//! Histories of a store against a model that knows what each root shows: whatever is added, named,
-//! collected, rebuilt, read and cut off, everything that is shown reads as it was, and once nobody
+//! Histories of a store against a model that knows what each root shows: whatever is added,
+//! written live, named, collected, rebuilt, read and cut off, everything that is shown reads as it was, and once nobody
 //! reads an older root, two collections leave nothing that is not needed. What parity protects is
 //! always there, and in the end it is all that there is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use packfs::format::{BlockHash, Codec, Cutting, Kind, hex};
 use packfs::fs::{ArchiveFs, Owner};
 use packfs::ingest::{self, CreateOptions, Source};
+use packfs::live::{Changes, LiveFs, LiveOptions, Made};
 use packfs::maintain::{Error, collect, protect, rebuild};
 use packfs::monitor::Quiet;
 use packfs::parity::{Health, sets};
-use packfs::storage::{Bytes, Lease, MemoryStorage, Storage, StorageError};
+use packfs::storage::{MemoryStorage, Storage};
 use packfs::store::{At, OpenOptions, Store, snapshots};
 use packfs::tree;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
+use super::fragile::Fragile;
 use crate::support::hostile::noise;
 
 /// What a root shows: the content of each file.
@@ -34,6 +34,13 @@ enum Step {
     Add(Vec<(u8, u8)>),
     /// As add, but cut off before its n-th write.
     BrokenAdd(Vec<(u8, u8)>, u8),
+    /// Files are written, and whoever writes stays.
+    Write(Vec<(u8, u8)>),
+    /// As write, and committed, but the commit is cut off before its n-th write.
+    BrokenCommit(Vec<(u8, u8)>, u8),
+    Commit,
+    /// Whoever writes is gone at once, after a sync.
+    Crash,
     Name(u8),
     Unname(u8),
     /// Somebody begins to read the newest root, or a snapshot.
@@ -54,6 +61,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => files().prop_map(Step::Add),
         1 => (files(), 0u8..8).prop_map(|(files, at)| Step::BrokenAdd(files, at)),
+        3 => files().prop_map(Step::Write),
+        1 => (files(), 0u8..6).prop_map(|(files, at)| Step::BrokenCommit(files, at)),
+        2 => Just(Step::Commit),
+        1 => Just(Step::Crash),
         2 => (0u8..3).prop_map(Step::Name),
         2 => (0u8..3).prop_map(Step::Unname),
         2 => prop::option::of(0u8..3).prop_map(Step::Read),
@@ -69,67 +80,6 @@ fn step() -> impl Strategy<Value = Step> {
 fn content(number: u8) -> Vec<u8> {
     let parts = [number % 3, 10 + number % 4, 20 + number];
     parts.iter().flat_map(|part| noise(900 + usize::from(*part) * 40, u64::from(*part))).collect()
-}
-
-/// A storage that fails at every write after so many: what a crash leaves.
-#[derive(Debug)]
-struct Fragile {
-    storage: Arc<dyn Storage>,
-    left: AtomicU64,
-}
-
-impl Fragile {
-    fn of(storage: &Arc<dyn Storage>, left: u8) -> Arc<dyn Storage> {
-        Arc::new(Self { storage: Arc::clone(storage), left: AtomicU64::new(left.into()) })
-    }
-
-    fn write(&self, key: &str) -> Result<(), StorageError> {
-        let left = |left: u64| left.checked_sub(1);
-        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(StorageError::io(key, io::Error::other("crashed"))),
-        }
-    }
-}
-
-impl Storage for Fragile {
-    fn name(&self) -> String {
-        self.storage.name()
-    }
-
-    fn size(&self, key: &str) -> Result<u64, StorageError> {
-        self.storage.size(key)
-    }
-
-    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
-        self.storage.get_range(key, offset, length)
-    }
-
-    fn get(&self, key: &str, limit: u64) -> Result<Bytes, StorageError> {
-        self.storage.get(key, limit)
-    }
-
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        self.write(key)?;
-        self.storage.put(key, bytes)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
-        self.storage.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.write(key)?;
-        self.storage.delete(key)
-    }
-
-    fn lease(&self, key: &str) -> Result<Lease, StorageError> {
-        self.storage.lease(key)
-    }
-
-    fn seize(&self, key: &str) -> Result<Option<Lease>, StorageError> {
-        self.storage.seize(key)
-    }
 }
 
 /// A tar of these files.
@@ -191,9 +141,32 @@ fn shown(fs: &ArchiveFs) -> Shown {
     names.into_iter().map(read).collect()
 }
 
+/// All that whoever writes sees.
+fn seen(fs: &LiveFs) -> Shown {
+    let mut names = Vec::new();
+    fs.list(tree::ROOT, 0, &mut |entry| {
+        names.push((String::from_utf8(entry.name.to_vec()).unwrap(), entry.ino));
+        true
+    })
+    .unwrap();
+    let read = |(name, ino): (String, u64)| {
+        let size = u32::try_from(fs.attr(ino).unwrap().size).unwrap();
+        (name, fs.read(ino, 0, size).unwrap().to_vec())
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// Where journals are: where a sync takes no time, if there is such a place.
+fn journals() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 struct Model {
     storage: Arc<dyn Storage>,
     head: Shown,
+    folder: tempfile::TempDir,
+    /// Who writes, and what that sees.
+    live: Option<(LiveFs, Shown)>,
     named: BTreeMap<String, Shown>,
     /// How much parity there is.
     parity: Option<u32>,
@@ -208,7 +181,8 @@ impl Model {
         let source = Source::Tar(&mut &bytes[..]);
         ingest::create(source, &*storage, &options(), &Quiet::default()).unwrap();
         let head = [("file-0".to_owned(), content(0))].into();
-        let model = Self { storage, head, named: BTreeMap::new(), parity, readers: Vec::new() };
+        let (folder, named, readers) = (journals(), BTreeMap::new(), Vec::new());
+        let model = Self { storage, head, folder, live: None, named, parity, readers };
         model.protect(&model.storage).unwrap();
         model
     }
@@ -235,6 +209,84 @@ impl Model {
         }
     }
 
+    /// Writes to the store; through that `storage`, if nobody does yet.
+    fn write(&mut self, storage: &Arc<dyn Storage>, files: &[(u8, u8)]) {
+        let (fs, mut now) = self.live.take().unwrap_or_else(|| {
+            let (folder, storage) = (self.folder.path(), Arc::clone(storage));
+            let fs = LiveFs::open_over(folder, storage, LiveOptions::default()).unwrap();
+            let now = seen(&fs);
+            (fs, now)
+        });
+        for (name, number) in files {
+            let name = format!("file-{name}");
+            // What has two digits is written over, the others are made anew.
+            let there = fs.lookup(tree::ROOT, name.as_bytes()).unwrap();
+            let ino = match there {
+                Some(attr) if *number > 9 => {
+                    let size = Some(0);
+                    fs.change(attr.ino, &Changes { size, ..Changes::default() }).unwrap();
+                    attr.ino
+                }
+                there => {
+                    if there.is_some() {
+                        fs.unlink(tree::ROOT, name.as_bytes(), false).unwrap();
+                    }
+                    let mode = Kind::File.mode() | 0o644;
+                    let made = Made { mode, umask: 0, owner: (0, 0), rdev: 0, target: b"" };
+                    fs.make(tree::ROOT, name.as_bytes(), &made).unwrap().ino
+                }
+            };
+            fs.write(ino, 0, &content(*number), false).unwrap();
+            now.insert(name, content(*number));
+        }
+        self.live = Some((fs, now));
+    }
+
+    /// What was written is part of the store.
+    fn commit(&mut self) {
+        if let Some((fs, now)) = &self.live {
+            fs.commit().unwrap();
+            self.head.clone_from(now);
+            self.protect(&self.storage).unwrap();
+        }
+    }
+
+    /// Whoever writes commits, and ends.
+    fn close(&mut self) {
+        self.commit();
+        self.live = None;
+    }
+
+    /// A commit that is cut off before its n-th write.
+    fn broken_commit(&mut self, files: &[(u8, u8)], at: u8) {
+        self.write(&Fragile::of(&self.storage, at), files);
+        if let Some((fs, now)) = &self.live
+            && fs.commit().is_ok()
+        {
+            self.head.clone_from(now);
+        }
+        self.crash();
+    }
+
+    fn name(&mut self, name: String) {
+        let key = open(&self.storage, At::Head).store().root().0.to_owned();
+        if snapshots::create(&*self.storage, &name, &key, 0).is_ok() {
+            self.named.insert(name, self.head.clone());
+        }
+    }
+
+    /// Whoever writes is gone, and another one finds what was synced.
+    fn crash(&mut self) {
+        let Some((fs, now)) = self.live.take() else { return };
+        fs.sync().unwrap();
+        drop(fs);
+        let storage = Arc::clone(&self.storage);
+        self.write(&storage, &[]);
+        let found = self.live.as_ref().map(|(_, found)| found);
+        assert_eq!(found, Some(&now), "what was synced");
+        self.head = shown(&open(&self.storage, At::Head));
+    }
+
     fn collect(&self, storage: &Arc<dyn Storage>) -> bool {
         // A plan, which must not fail, says what is read now: who reads the newest root reads an
         // older one afterwards, and an older one may be that of a snapshot again.
@@ -254,23 +306,30 @@ impl Model {
         };
         let plan = rebuild::plan(storage, &options).unwrap();
         let made = rebuild::write(plan, &**storage, &options, &Quiet::default());
-        if let Ok((Some(made), _)) = made {
-            let _ = rebuild::adopt(&**storage, &made, 0);
+        match (made, &self.live) {
+            (Ok((Some(made), _)), Some((fs, _))) => fs.adopt(&made).unwrap(),
+            (Ok((Some(made), _)), None) => _ = rebuild::adopt(&**storage, &made, 0),
+            (_, Some((fs, _))) => _ = fs.commit().unwrap(),
+            _ => {}
         }
     }
 
     fn step(&mut self, step: &Step) {
         let storage = Arc::clone(&self.storage);
+        if matches!(step, Step::Add(_) | Step::BrokenAdd(..) | Step::BrokenCommit(..))
+            || matches!(step, Step::BrokenCollect(_) | Step::BrokenRebuild(..))
+        {
+            // Only one writes at a time.
+            self.close();
+        }
         match step {
+            Step::Write(files) => self.write(&storage, files),
+            Step::Commit => self.commit(),
+            Step::Crash => self.crash(),
+            Step::BrokenCommit(files, at) => self.broken_commit(files, *at),
             Step::Add(files) => self.add(&storage, files),
             Step::BrokenAdd(files, at) => self.add(&Fragile::of(&storage, *at), files),
-            Step::Name(name) => {
-                let name = format!("snapshot-{name}");
-                let key = open(&storage, At::Head).store().root().0.to_owned();
-                if snapshots::create(&*storage, &name, &key, 0).is_ok() {
-                    self.named.insert(name, self.head.clone());
-                }
-            }
+            Step::Name(name) => self.name(format!("snapshot-{name}")),
             Step::Unname(name) => {
                 let name = format!("snapshot-{name}");
                 let was = self.named.remove(&name).is_some();
@@ -290,11 +349,22 @@ impl Model {
                     self.readers.remove(usize::from(*reader) % self.readers.len());
                 }
             }
-            Step::Collect => assert!(self.collect(&storage)),
+            Step::Collect => match &self.live {
+                Some((fs, now)) => {
+                    fs.collect().unwrap();
+                    self.head.clone_from(now);
+                }
+                None => assert!(self.collect(&storage)),
+            },
             Step::BrokenCollect(at) => {
                 self.collect(&Fragile::of(&storage, *at));
             }
-            Step::Rebuild(all) => self.rebuild(&storage, *all),
+            Step::Rebuild(all) => {
+                self.rebuild(&storage, *all);
+                if let Some((_, now)) = &self.live {
+                    self.head.clone_from(now);
+                }
+            }
             Step::BrokenRebuild(all, at) => self.rebuild(&Fragile::of(&storage, *at), *all),
         }
         self.check();
@@ -303,6 +373,9 @@ impl Model {
     fn check(&self) {
         self.check_parity(false);
         assert_eq!(shown(&open(&self.storage, At::Head)), self.head, "the newest root");
+        if let Some((fs, now)) = &self.live {
+            assert_eq!(&seen(fs), now, "what was written");
+        }
         for (name, expected) in &self.named {
             let fs = open(&self.storage, At::Snapshot(name.clone()));
             assert_eq!(&shown(&fs), expected, "{name}");
@@ -383,6 +456,7 @@ fn packs_read(fs: &ArchiveFs) -> BTreeSet<String> {
 fn play(steps: &[Step], parity: Option<u32>) {
     let mut model = Model::new(parity);
     steps.iter().for_each(|step| model.step(step));
+    model.close();
     model.readers.clear();
     let storage = Arc::clone(&model.storage);
     for _ in 0..2 {

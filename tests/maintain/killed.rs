@@ -116,6 +116,14 @@ fn hurt(at: &Path) -> PathBuf {
     store
 }
 
+/// A store with objects that nothing needs: they go in two steps, of which this is the first.
+fn full(at: &Path) -> PathBuf {
+    let store = store(at);
+    layout::save(&whole().stray, &store);
+    packfs!("gc", "-q", store).run().ok();
+    store
+}
+
 fn deeds() -> Vec<Deed> {
     fn repair(at: &Path) -> Packfs {
         packfs!("fsck", "--repair", at.join("store"))
@@ -135,13 +143,7 @@ fn deeds() -> Vec<Deed> {
         },
         Deed {
             name: "gc",
-            prepare: |at| {
-                let store = store(at);
-                layout::save(&whole().stray, &store);
-                // What nothing needs goes in two steps.
-                packfs!("gc", "-q", store).run().ok();
-                store
-            },
+            prepare: full,
             command: |at| packfs!("gc", at.join("store")),
             whole: true,
         },

@@ -3,6 +3,7 @@
 
 mod check;
 mod copy;
+mod fragile;
 mod gc;
 mod history;
 mod killed;
