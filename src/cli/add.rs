@@ -68,8 +68,16 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
     let added = added.map_err(Failure::from).and_then(|mut added| {
         let storage = store.shared_storage();
         let change = Change { parity: args.packing.parity, ..Change::default() };
-        settings::write(&storage, change, &progress)?;
-        added.written += protect(&storage, None, &progress)?;
+        let protected = settings::write(&storage, change, &progress)
+            .and_then(|()| protect(&storage, None, &progress));
+        added.written += protected.map_err(|error| match Failure::from(error) {
+            Failure::Failed(why) => Failure::Failed(format!(
+                "{}: what was added is there, but without parity: {why}; packfs fsck --repair \
+                 makes that once it can",
+                args.store.display()
+            )),
+            other => other,
+        })?;
         Ok(added)
     });
     let problems = progress.finish();

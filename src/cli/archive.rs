@@ -80,7 +80,7 @@ pub(super) fn writable(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
         return Err(ErrorKind::ReadOnly.of(&name).into());
     }
     if storage.size(CONFIG).is_err_and(|error| error.is_not_found()) {
-        return Err(ErrorKind::NotArchive.of(&name).into());
+        return Err(crate::store::Error::new(&name, Cause::NotArchive).into());
     }
     Ok(storage)
 }

@@ -263,8 +263,8 @@ fn sums(args: &FsckArgs, report: &Report) -> Value {
         "roots": report.roots, "packs": report.packs, "bytes": report.bytes,
         "unneeded": unneeded.0, "unneeded_bytes": unneeded.1,
         "parity_percent": report.parity.map(|cover| cover.percent),
-        "without_parity": report.parity.map(|cover| cover.bare.0),
-        "without_parity_bytes": report.parity.map(|cover| cover.bare.1),
+        "without_parity": report.parity.and_then(|cover| cover.bare).map(|bare| bare.0),
+        "without_parity_bytes": report.parity.and_then(|cover| cover.bare).map(|bare| bare.1),
     })
 }
 
@@ -285,7 +285,7 @@ fn summary(args: &FsckArgs, report: &Report, output: &mut impl Write) -> Result<
         let (objects, bytes) = (size::count(objects), size::show(bytes));
         writeln!(output, "{archive}: {objects} objects, {bytes}, that no root shown needs")?;
     }
-    if let Some(Cover { percent, bare: (objects, bytes) }) = report.parity
+    if let Some(Cover { percent, bare: Some((objects, bytes)) }) = report.parity
         && objects > 0
     {
         let (objects, bytes) = (size::count(objects), size::show(bytes));

@@ -162,7 +162,7 @@ fn may_take(from: &dyn Storage, to: &dyn Storage, roots: &Roots) -> Result<(), E
 
 fn damaged(storage: &dyn Storage, error: &dyn std::fmt::Display) -> Error {
     let name = storage.name();
-    Error::Refused(format!("{error}; packfs fsck {name} tells what is hurt"))
+    Error::Refused(format!("{error}; packfs fsck --repair {name} restores it first"))
 }
 
 /// Copies what was planned.

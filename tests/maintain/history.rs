@@ -1,7 +1,7 @@
 //! Histories of a store against a model that knows what each root shows: whatever is added,
-//! written live, named, collected, rebuilt, read and cut off, everything that is shown reads as it was, and once nobody
-//! reads an older root, two collections leave nothing that is not needed. What parity protects is
-//! always there, and in the end it is all that there is.
+//! written live, named, collected, rebuilt, read and cut off, everything that is shown reads as it
+//! was, and once nobody reads an older root, two collections leave nothing that is not needed. What
+//! parity protects is always there, and in the end it is all that there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -156,18 +156,31 @@ fn whatever_is_done_all_that_is_needed_is_protected() {
     is_clean(&store);
 }
 
-/// An image with parity of so many percent of the first source, which is told; its bytes, and where
-/// things lie in them.
+/// A few files.
+fn few() -> &'static Scratch {
+    static FEW: OnceLock<Scratch> = OnceLock::new();
+    FEW.get_or_init(|| {
+        let scratch = Scratch::new();
+        Folder::open(scratch.path()).folder("few", |at| {
+            at.file("noise", noise(300_000, 1));
+            at.symlink("symlink", "target");
+            (0..50).for_each(|file| at.file(format!("file{file}"), noise(100, file)));
+        });
+        scratch
+    })
+}
+
+/// An image of these files with parity of so many percent; its bytes, and where things lie in them.
 fn image(percent: &str) -> (Vec<u8>, Vec<layout::Place>) {
     let scratch = Scratch::new();
     let image = scratch.join("image.pfs");
-    let create = packfs!("create", samples().source(1), image, "--parity", percent);
+    let create = packfs!("create", few().join("few"), image, "--parity", percent);
     create.args(["--pack-size", "64K", "-q"]).run().ok();
     let files = layout::load(&image);
     (files[""].clone(), layout::places(&files))
 }
 
-/// Repairs an image of these bytes, and fails unless it has all of the first source then.
+/// Repairs an image of these bytes, and fails unless it has all of these files then.
 fn is_made_whole(bytes: &[u8], what: &str) {
     let (_scratch, image) = put(&Files::from([(String::new(), bytes.to_vec())]));
     packfs!("fsck", image).run().exits(4);
@@ -176,7 +189,7 @@ fn is_made_whole(bytes: &[u8], what: &str) {
     is_clean(&image);
     let out = image.with_file_name("out");
     packfs!("extract", image, out).run().ok();
-    assert_same(&samples().source(1), &out, &exact());
+    assert_same(&few().join("few"), &out, &exact());
 }
 
 #[test]
@@ -185,16 +198,48 @@ fn an_image_without_contents_is_made_whole() {
     let contents = places.iter().find(|place| place.kind == "contents").unwrap();
     let kinds: BTreeSet<&str> = places.iter().map(|place| place.kind).collect();
     for kind in kinds {
-        // What begins it, and what ends it, is damaged, too.
         let range = &places.iter().rfind(|place| place.kind == kind).unwrap().range;
-        let mut bytes = whole[..contents.range.start].to_vec();
-        for at in [range.start + 1, range.end - 2] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1;
+        // What begins it, what ends it, or both. Parity of one percent has two shards.
+        let (first, last) = (range.start + 1, range.end - 2);
+        for damaged in [&[first][..], &[last], &[first, last]] {
+            // Of parity, the other table must be left.
+            if kind == "parity" && damaged.len() > 1 {
+                continue;
             }
+            let mut bytes = whole[..contents.range.start].to_vec();
+            for at in damaged {
+                if let Some(byte) = bytes.get_mut(*at) {
+                    *byte ^= 1;
+                }
+            }
+            is_made_whole(&bytes, kind);
         }
-        // Parity of one percent has two shards, and a damaged root takes one.
-        is_made_whole(&bytes, kind);
+    }
+}
+
+#[test]
+fn an_image_without_contents_and_parity_loses_what_is_damaged_and_no_more() {
+    let sample = &samples().image;
+    let whole = &sample.files[""];
+    let places = layout::places(&sample.files);
+    let contents = places.iter().find(|place| place.kind == "contents").unwrap();
+    for kind in ["page of extents", "pack head", "root"] {
+        let range = &places.iter().rfind(|place| place.kind == kind).unwrap().range;
+        let mut bytes = whole.clone();
+        bytes[range.start + 1] ^= 1;
+        let left = |bytes: &[u8]| {
+            let (_scratch, image) = put(&Files::from([(String::new(), bytes.to_vec())]));
+            let told = packfs!("fsck", "--repair", image).run().text();
+            let list = packfs!("ls", "-R", image).run();
+            let out = image.with_file_name("out");
+            packfs!("extract", "-q", image, out).run();
+            (list.stdout, layout::load(&out), told)
+        };
+        let (names, files, _) = left(&bytes);
+        let (cut_names, cut_files, told) = left(&bytes[..contents.range.start]);
+        assert!(!files.is_empty(), "{kind}: {told}");
+        assert_eq!(names, cut_names, "{kind}: {told}");
+        assert!(files == cut_files, "{kind}: {} and {}: {told}", files.len(), cut_files.len());
     }
 }
 

@@ -16,8 +16,9 @@ use crate::store::{SNAPSHOTS, parse_root};
 pub struct Cover {
     /// How many recovery shards of a hundred data shards there are to be.
     pub percent: u32,
-    /// Objects that no set protects, though they are needed, and their bytes.
-    pub bare: (u64, u64),
+    /// Objects that no set protects, though they are needed, and their bytes; `None`: a set cannot
+    /// be opened.
+    pub bare: Option<(u64, u64)>,
 }
 
 impl Checker<'_> {
@@ -42,8 +43,8 @@ impl Checker<'_> {
             self.members(set, head);
         }
         let percent = percent(&*self.storage)?;
-        // What a set protects that cannot be opened, nobody knows.
-        Ok(percent.filter(|_| !is_broken).map(|percent| Cover { percent, bare: self.bare(&sets) }))
+        let bare = (!is_broken).then(|| self.bare(&sets));
+        Ok(percent.map(|percent| Cover { percent, bare }))
     }
 
     /// Counts what is needed, and protected by none of the sets.

@@ -67,7 +67,7 @@ pub fn repair(path: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     let source = Source::open(path)?;
     let report = check(&source, options.depth, monitor)?;
     let damages = report.damages.len();
-    let bare = report.parity.is_some_and(|cover| cover.bare.0 > 0);
+    let bare = report.parity.and_then(|cover| cover.bare).is_some_and(|(count, _)| count > 0);
     if damages == 0 && !bare {
         let (actions, lost) = Default::default();
         return Ok(Repaired { damages, actions, lost, report, moved: None });

@@ -59,6 +59,8 @@ impl Repair<'_> {
             Ok(0) => {}
             Ok(_) => self.actions.push("parity is made of what had none".to_owned()),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
+            // Then there is nothing else to be repaired, and all is there.
+            Err(error) if report.damages.is_empty() && useless.is_empty() => return Err(error),
             // What is needed is not whole.
             Err(error) => log::warn!("{error}; there is no parity of it"),
         }

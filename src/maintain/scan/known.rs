@@ -10,6 +10,8 @@ use crate::format::{ENVELOPE_LEN, MAX_TABLE, Member, Segment};
 use crate::pack;
 use crate::parity::sets;
 use crate::storage::{ImageStorage, Storage};
+use crate::store::{list_roots, read_root};
+use crate::tree;
 
 /// Pieces of an object that are looked at, at one place: one that is as it should be is enough.
 const TRIED: usize = 16;
@@ -45,8 +47,9 @@ pub(super) fn find(
     let members = &storage.contents().members;
     // Those of another name than anybody knows may be damaged ones.
     let named = |member: &&Member| {
-        !member.key.starts_with("packs/") && !member.key.starts_with("trees/")
-            || keys.contains(member.key.as_str())
+        let kinds = ["packs/", "trees/", "roots/"];
+        let may_be = kinds.iter().any(|kind| member.key.starts_with(kind));
+        !may_be || keys.contains(member.key.as_str())
     };
     let taken: Vec<&Member> = members.iter().filter(named).collect();
     let end = |member: &Member| member.offset.saturating_add(member.length);
@@ -60,8 +63,10 @@ pub(super) fn find(
     let mut found = Vec::new();
     // Where one ends, the next may begin.
     while let Some(offset) = places.pop_first() {
-        let Some(at) = missing.iter().position(|known| image.has(known, offset, &mut budget))
-        else {
+        let is_there = |known: &&Known| {
+            image.has(known, offset, &mut budget) || is_alike(known, offset, members)
+        };
+        let Some(at) = missing.iter().position(is_there) else {
             continue;
         };
         let Known { key, length, .. } = missing[at];
@@ -77,7 +82,16 @@ pub(super) fn find(
     found
 }
 
-/// What parity sets and index segments say of objects.
+/// Whether an object of the same kind and length was found there, by another name.
+fn is_alike(known: &Known, at: u64, members: &[Member]) -> bool {
+    let kind = |key: &str| key.split_once('/').map(|(kind, _)| kind.to_owned());
+    members.iter().any(|member| {
+        (member.offset, member.length) == (at, known.length)
+            && kind(&member.key) == kind(&known.key)
+    })
+}
+
+/// What parity sets, index segments and roots say of objects.
 fn known(storage: &ImageStorage) -> Vec<Known> {
     let mut known = Vec::new();
     for set in sets(storage).map(|(sets, _)| sets).unwrap_or_default() {
@@ -105,6 +119,11 @@ fn known(storage: &ImageStorage) -> Vec<Known> {
             pack.pieces.push(Piece { offset, length, filled: length, checksum });
         }
         known.append(&mut packs);
+    }
+    for (_, _, key) in list_roots(storage).unwrap_or_default() {
+        let Ok((root, _)) = read_root(storage, &key) else { continue };
+        let (key, length) = (tree::key(&root.tree.id), root.tree.length);
+        known.push(Known { key, length, pieces: Vec::new() });
     }
     known
 }

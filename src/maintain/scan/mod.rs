@@ -19,7 +19,7 @@ use crate::format::{
 use crate::pack;
 use crate::parity::parity_key;
 use crate::storage::{self, ErrorKind, ImageStorage, LocalStorage, Storage, StorageError};
-use crate::store::{CONFIG, index_key, root_key, snapshot_key};
+use crate::store::{CONFIG, index_key, parse_root, root_key, snapshot_key};
 use crate::tree;
 
 /// Bytes that are looked through at once.
@@ -28,6 +28,8 @@ const READ: usize = 1 << 20;
 const MAX_CONFIG: usize = 65_536;
 /// How settings begin.
 const CONFIG_START: &[u8] = b"# PFSconf:";
+/// Longest root, in bytes, that is taken for one though it is damaged.
+const MAX_ROOT: u64 = 1 << 20;
 /// Longest object but packs and trees, in bytes, that is looked for.
 const MAX_SECTION: u64 = 1 << 30;
 
@@ -184,6 +186,12 @@ impl Image {
                 Some(start) => self.object(*start, at, &marks, &mut budget)?,
                 None => None,
             };
+            let found = match found {
+                None if marks.starts.get(&at) == Some(&Start::Section(Section::Root)) => {
+                    self.damaged_root(at, &members)?
+                }
+                found => found,
+            };
             if let Some((key, length)) = found {
                 if !key.is_empty() && members.len() < MAX_ITEMS {
                     members.insert(key.clone(), Member { key, offset: at, length });
@@ -214,7 +222,26 @@ impl Image {
             }
             at += READ as u64;
         }
+        self.begun(&mut marks)?;
         Ok(marks)
+    }
+
+    /// Takes note of objects whose beginning is damaged: their tails tell where it is.
+    fn begun(&self, marks: &mut Marks) -> io::Result<()> {
+        for (at, ends) in &marks.ends {
+            for (_, offset) in ends {
+                let last = self.read(at.saturating_add(*offset), 8)?;
+                let is = |section: Section| last == section.magic();
+                let start = match () {
+                    () if is(Section::PackFooter) => Start::Pack,
+                    () if is(Section::Tree) => Start::Tree,
+                    () if is(Section::Parity) => Start::Parity,
+                    () => continue,
+                };
+                marks.starts.entry(*at).or_insert(start);
+            }
+        }
+        Ok(())
     }
 
     fn mark(&self, at: u64, bytes: &[u8], marks: &mut Marks) -> io::Result<()> {
@@ -301,6 +328,23 @@ impl Image {
                 }
             }
         }
+    }
+
+    /// A root that does not check out: it is told as the one after that before it, since roots come
+    /// in their order.
+    fn damaged_root(
+        &self,
+        at: u64,
+        members: &BTreeMap<String, Member>,
+    ) -> io::Result<Option<(String, u64)>> {
+        let length = section_len(&self.read(at, ENVELOPE_LEN)?);
+        let fits = |length: &u64| *length <= MAX_ROOT && *length <= self.length - at;
+        // Not what is within an object that is damaged itself.
+        let follows = members.values().any(|member| member.offset + member.length == at);
+        let Some(length) = length.filter(|length| fits(length) && follows) else { return Ok(None) };
+        let numbers = members.keys().filter_map(|key| parse_root(key)).map(|(number, _)| number);
+        let number = numbers.max().unwrap_or(0).saturating_add(1);
+        Ok(Some((root_key(number, &self.id(at, at + length)?), length)))
     }
 
     fn id(&self, from: u64, to: u64) -> io::Result<Id> {
