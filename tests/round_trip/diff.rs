@@ -219,5 +219,5 @@ fn data_is_read_only_where_blocks_differ() {
     fs::remove_dir_all(store.join("packs")).unwrap();
     let outcome = packfs!("diff", store, "before").run();
     assert!(!outcome.text().contains("050"), "{outcome}");
-    outcome.fails(1, &["03/050", "not found"]);
+    outcome.fails(1, &["03/050", "lost; packfs fsck --repair"]);
 }
