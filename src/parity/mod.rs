@@ -13,4 +13,4 @@ mod shards;
 mod tests;
 
 pub use healer::Healer;
-pub use set::{Health, PARITY, Set, Sets, lost, open, parity_key, protect, sets};
+pub use set::{Health, PARITY, Set, Sets, open, parity_key, protect, sets};

@@ -124,16 +124,6 @@ pub fn sets(storage: &dyn Storage) -> Result<Sets, StorageError> {
     Ok((sets, broken))
 }
 
-/// The keys of objects that sets protect and that are not there, of those that start with `prefix`.
-///
-/// # Errors
-/// If sets cannot be listed.
-pub fn lost(storage: &dyn Storage, prefix: &str) -> Result<Vec<String>, StorageError> {
-    let members = sets(storage)?.0.into_iter().flat_map(|set| set.table.members);
-    let keys = members.map(|member| member.key).filter(|key| key.starts_with(prefix));
-    Ok(keys.filter(|key| storage.size(key).is_err_and(|error| error.is_not_found())).collect())
-}
-
 /// Opens the set of that key, by whichever of its two tables is whole.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What only parity knows of.
 
-use super::keys::{ROOTS, parse_root};
+use super::keys::parse_root;
 use crate::parity;
 use crate::storage::{Storage, StorageError};
 
@@ -11,10 +11,15 @@ use crate::storage::{Storage, StorageError};
 /// # Errors
 /// If parity sets cannot be listed.
 pub fn lost_root(storage: &dyn Storage, newest: u64) -> Result<Option<String>, StorageError> {
-    if let Some((_, error)) = parity::sets(storage)?.1.into_iter().next() {
+    let (sets, broken) = parity::sets(storage)?;
+    if let Some((_, error)) = broken.into_iter().next() {
         return Ok(Some(error.to_string()));
     }
-    let newer = |key: &String| parse_root(key).is_some_and(|(number, _)| number > newest);
-    let lost = parity::lost(storage, ROOTS)?.into_iter().find(newer);
-    Ok(lost.map(|key| format!("{}: lost, and parity has it", storage.locate(&key))))
+    let lost = |key: &&String| {
+        parse_root(key).is_some_and(|(number, _)| number > newest)
+            && storage.size(key).is_err_and(|error| error.is_not_found())
+    };
+    let members = sets.iter().flat_map(|set| set.members());
+    let lost = members.map(|member| &member.key).find(lost);
+    Ok(lost.map(|key| format!("{}: lost, and parity has it", storage.locate(key))))
 }

@@ -1,7 +1,7 @@
 //! Finds objects of an image without a table of contents that are damaged themselves: others tell
 //! how long they are, and what the pieces of each should be.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,6 +17,9 @@ use crate::tree;
 const TRIED: usize = 16;
 /// How often all of an image may be read in search of them.
 const READ_AGAIN: u64 = 4;
+
+/// A read counts as so many bytes, at least: so the search ends, whatever the image says.
+const LEAST: u64 = 4096;
 
 /// What others say of an object.
 struct Known {
@@ -51,28 +54,34 @@ pub(super) fn find(
         let may_be = kinds.iter().any(|kind| member.key.starts_with(kind));
         !may_be || keys.contains(member.key.as_str())
     };
-    let taken: Vec<&Member> = members.iter().filter(named).collect();
+    let (taken, unnamed): (Vec<&Member>, Vec<&Member>) = members.iter().partition(named);
     let end = |member: &Member| member.offset.saturating_add(member.length);
+    let taken: BTreeMap<u64, u64> =
+        taken.into_iter().map(|member| (member.offset, end(member))).collect();
+    let free = |at: &u64| taken.range(..=at).next_back().is_none_or(|(_, end)| end <= at);
     let mut places: BTreeSet<u64> = starts.chain([ENVELOPE_LEN as u64]).collect();
     places.extend(members.iter().map(end));
-    let free = |at: &u64| !taken.iter().any(|member| member.offset <= *at && *at < end(member));
     places.retain(free);
-    let is_here = |known: &Known| members.iter().any(|member| member.key == known.key);
+    let unnamed: HashMap<u64, &Member> =
+        unnamed.into_iter().map(|member| (member.offset, member)).collect();
+    let here: HashSet<&str> = members.iter().map(|member| member.key.as_str()).collect();
+    let is_here = |known: &Known| here.contains(known.key.as_str());
     let mut missing: Vec<&Known> = known.iter().filter(|known| !is_here(known)).collect();
     let mut budget = image.length.saturating_mul(READ_AGAIN);
+    // In the order of their offsets, none within another.
     let mut found = Vec::new();
-    // Where one ends, the next may begin.
-    while let Some(offset) = places.pop_first() {
+    while let Some(offset) = places.pop_first().filter(|_| budget > 0) {
+        let alike = unnamed.get(&offset);
         let is_there = |known: &&Known| {
-            image.has(known, offset, &mut budget) || is_alike(known, offset, members)
+            alike.is_some_and(|member| known.is_like(member))
+                || image.has(known, offset, &mut budget)
         };
-        let Some(at) = missing.iter().position(is_there) else {
-            continue;
-        };
+        let Some(at) = missing.iter().position(is_there) else { continue };
         let Known { key, length, .. } = missing[at];
         // Parity and index may both know it.
         missing.retain(|known| known.key != *key);
         found.push(Member { key: key.clone(), offset, length: *length });
+        // Where one ends, the next may begin.
         let next = offset.saturating_add(*length);
         places = places.split_off(&next);
         if free(&next) {
@@ -82,13 +91,12 @@ pub(super) fn find(
     found
 }
 
-/// Whether an object of the same kind and length was found there, by another name.
-fn is_alike(known: &Known, at: u64, members: &[Member]) -> bool {
-    let kind = |key: &str| key.split_once('/').map(|(kind, _)| kind.to_owned());
-    members.iter().any(|member| {
-        (member.offset, member.length) == (at, known.length)
-            && kind(&member.key) == kind(&known.key)
-    })
+impl Known {
+    /// Whether an object that was found by a name that nobody knows is of its kind and length.
+    fn is_like(&self, member: &Member) -> bool {
+        let kind = |key: &str| key.split_once('/').map(|(kind, _)| kind.to_owned());
+        member.length == self.length && kind(&member.key) == kind(&self.key)
+    }
 }
 
 /// What parity sets, index segments and roots say of objects.
@@ -131,13 +139,16 @@ fn known(storage: &ImageStorage) -> Vec<Known> {
 impl Image {
     /// Whether an object lies there, damaged or not.
     fn has(&self, known: &Known, at: u64, budget: &mut u64) -> bool {
+        *budget = budget.saturating_sub(1);
         if at.checked_add(known.length).is_none_or(|end| end > self.length) {
             return false;
         }
         let step = known.pieces.len().div_ceil(TRIED).max(1);
         known.pieces.iter().step_by(step).any(|piece| {
-            let Some(left) = budget.checked_sub(piece.length as u64) else { return false };
-            *budget = left;
+            *budget = budget.saturating_sub(LEAST.max(piece.length as u64));
+            if *budget == 0 {
+                return false;
+            }
             let read = self.read(at.saturating_add(piece.offset), piece.length);
             let Ok(mut bytes) = read else { return false };
             bytes.resize(piece.filled, 0);

@@ -98,10 +98,9 @@ impl Source {
                 let found = known::find(&image, &storage, marks.starts());
                 // What lies where one of these does is a part of it, or it by a wrong name.
                 contents.members.retain(|member| {
-                    let end = |other: &Member| other.offset.saturating_add(other.length);
-                    !found
-                        .iter()
-                        .any(|other| other.offset <= member.offset && member.offset < end(other))
+                    let before = found.partition_point(|other| other.offset <= member.offset);
+                    let other = before.checked_sub(1).map(|at| &found[at]);
+                    other.is_none_or(|other| member.offset - other.offset >= other.length)
                 });
                 contents.members.extend(found);
                 contents.members.sort_by(|a, b| a.key.cmp(&b.key));
@@ -181,22 +180,25 @@ impl Image {
         let marks = self.marks()?;
         let mut members: BTreeMap<String, Member> = BTreeMap::new();
         let (mut at, mut budget) = (ENVELOPE_LEN as u64, self.length.saturating_mul(4));
+        // Where the last object ended, and the number of the newest root before that.
+        let (mut end, mut newest) = (at, 0u64);
         loop {
-            let found = match marks.starts.get(&at) {
-                Some(start) => self.object(*start, at, &marks, &mut budget)?,
+            let start = marks.starts.get(&at).copied();
+            let mut found = match start {
+                Some(start) => self.object(start, at, &marks, &mut budget)?,
                 None => None,
             };
-            let found = match found {
-                None if marks.starts.get(&at) == Some(&Start::Section(Section::Root)) => {
-                    self.damaged_root(at, &members)?
-                }
-                found => found,
-            };
+            // Not what is within an object that is damaged itself.
+            if found.is_none() && at == end && start == Some(Start::Section(Section::Root)) {
+                found = self.damaged_root(at, newest, &marks)?;
+            }
             if let Some((key, length)) = found {
+                newest = newest.max(parse_root(&key).map_or(0, |(number, _)| number));
                 if !key.is_empty() && members.len() < MAX_ITEMS {
                     members.insert(key.clone(), Member { key, offset: at, length });
                 }
                 at += length.max(1);
+                end = at;
                 continue;
             }
             match marks.starts.range(at + 1..).next() {
@@ -323,28 +325,28 @@ impl Image {
                     return Ok(Some((key, end - at)));
                 }
                 match start {
-                    Start::Parity => self.cut_parity(at),
+                    Start::Parity => self.cut_parity(at, budget),
                     _ => Ok(None),
                 }
             }
         }
     }
 
-    /// A root that does not check out: it is told as the one after that before it, since roots come
-    /// in their order.
+    /// A root that does not check out: it is told as the one after the newest before it, since roots
+    /// come in their order.
     fn damaged_root(
         &self,
         at: u64,
-        members: &BTreeMap<String, Member>,
+        newest: u64,
+        marks: &Marks,
     ) -> io::Result<Option<(String, u64)>> {
-        let length = section_len(&self.read(at, ENVELOPE_LEN)?);
-        let fits = |length: &u64| *length <= MAX_ROOT && *length <= self.length - at;
-        // Not what is within an object that is damaged itself.
-        let follows = members.values().any(|member| member.offset + member.length == at);
-        let Some(length) = length.filter(|length| fits(length) && follows) else { return Ok(None) };
-        let numbers = members.keys().filter_map(|key| parse_root(key)).map(|(number, _)| number);
-        let number = numbers.max().unwrap_or(0).saturating_add(1);
-        Ok(Some((root_key(number, &self.id(at, at + length)?), length)))
+        let next = marks.starts.range(at + 1..).next().map_or(self.length, |(next, _)| *next);
+        // Its length may be damaged, too.
+        let fits = |length: &u64| *length <= MAX_ROOT.min(next - at);
+        let length = section_len(&self.read(at, ENVELOPE_LEN)?).filter(fits);
+        let Some(length) = length else { return Ok(None) };
+        let id = self.id(at, at + length)?;
+        Ok(Some((root_key(newest.saturating_add(1), &id), length)))
     }
 
     fn id(&self, from: u64, to: u64) -> io::Result<Id> {
@@ -358,15 +360,10 @@ impl Image {
     }
 
     /// A parity set whose end is damaged or cut off: what is left of it is of use.
-    fn cut_parity(&self, at: u64) -> io::Result<Option<(String, u64)>> {
-        let head = self.read(at, ENVELOPE_LEN)?;
-        let length = section_len(&head).filter(|length| *length <= self.length - at);
-        let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else {
-            return Ok(None);
-        };
-        let Ok(table) = ParityTable::decode(&self.read(at, length)?) else { return Ok(None) };
-        let whole = table.set_len(length as u64);
-        let end = self.length.min(at.saturating_add(whole));
+    fn cut_parity(&self, at: u64, budget: &mut u64) -> io::Result<Option<(String, u64)>> {
+        let Some(bytes) = self.whole(at, budget)? else { return Ok(None) };
+        let Ok(table) = ParityTable::decode(&bytes) else { return Ok(None) };
+        let end = self.length.min(at.saturating_add(table.set_len(bytes.len() as u64)));
         Ok(Some((parity_key(&self.id(at, end)?), end - at)))
     }
 
@@ -384,19 +381,23 @@ impl Image {
         Ok(None)
     }
 
+    /// All of a section, as long as it says it is; less may be read of all sections together than
+    /// `budget`.
+    fn whole(&self, at: u64, budget: &mut u64) -> io::Result<Option<Vec<u8>>> {
+        let most = MAX_SECTION.min(self.length.saturating_sub(at)).min(*budget);
+        let length = section_len(&self.read(at, ENVELOPE_LEN)?).filter(|length| *length <= most);
+        let Some(length) = length else { return Ok(None) };
+        *budget -= length;
+        self.read(at, usize::try_from(length).unwrap_or(usize::MAX)).map(Some)
+    }
+
     fn section(
         &self,
         section: Section,
         at: u64,
         budget: &mut u64,
     ) -> io::Result<Option<(String, u64)>> {
-        let head = self.read(at, ENVELOPE_LEN)?;
-        let Some(length) = section_len(&head) else { return Ok(None) };
-        if length > MAX_SECTION || length > self.length.saturating_sub(at) || length > *budget {
-            return Ok(None);
-        }
-        *budget -= length;
-        let bytes = self.read(at, usize::try_from(length).unwrap_or(usize::MAX))?;
+        let Some(bytes) = self.whole(at, budget)? else { return Ok(None) };
         if check(section, &bytes).is_err() {
             return Ok(None);
         }
@@ -409,6 +410,6 @@ impl Image {
                 .ok()
                 .and_then(|snapshot| snapshot_key(&format!("recovered-{}", snapshot.number))),
         };
-        Ok(key.map(|key| (key, length)))
+        Ok(key.map(|key| (key, bytes.len() as u64)))
     }
 }
