@@ -332,7 +332,7 @@ impl Image {
         }
     }
 
-    /// A root that does not check out: it is told as the one after the newest before it, since roots
+    /// A root that does not check out: it is told as the one after the newest before it: roots
     /// come in their order.
     fn damaged_root(
         &self,
