@@ -287,7 +287,10 @@ fn text(
     if sum.packs == 0 {
         let why = match (sum.late, args.parity) {
             (true, _) => "the time was up before any pack was done; run it again".to_owned(),
-            (_, Some(_)) if args.dry_run => "no pack to rebuild; parity would be made".to_owned(),
+            (_, Some(0)) if args.dry_run => "no pack to rebuild; parity would go".to_owned(),
+            (_, Some(percent)) if args.dry_run => {
+                format!("no pack to rebuild; parity of {percent}% would be made where it is not")
+            }
             (_, Some(0)) => "no pack to rebuild; there is no parity any more".to_owned(),
             (_, Some(_)) => format!("no pack to rebuild; {written} of parity written"),
             _ => "nothing to rebuild; --all writes every pack anew".to_owned(),

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Error;
-use super::kept::Roots;
+use super::kept::{HEAD, Roots};
 use super::links::links;
 use super::listing::list;
 use super::marks::{Unit, mark, open_trees, units, weigh};
@@ -27,7 +27,7 @@ use crate::format::{Id, ObjectRef, Root, unhex};
 use crate::index::Index;
 use crate::monitor::Monitor;
 use crate::storage::{Lease, Storage};
-use crate::store::{INDEX, ROOTS, index_key, lost_root, open_segment, parse_root, read_root};
+use crate::store::{self, INDEX, ROOTS, index_key, lost_root, open_segment, parse_root, read_root};
 use crate::tree::{self, Tree};
 
 /// What the keys of packs and trees start with.
@@ -56,12 +56,14 @@ struct Needed(HashSet<String>);
 impl Needed {
     /// All that a root names, the packs of its segments if `packs` says so.
     fn add(&mut self, storage: &Arc<dyn Storage>, root: &Root, packs: bool) -> Result<(), Error> {
-        let tree = Tree::open(Arc::clone(storage), &root.tree)?;
+        let lost = |error| store::Error::from(error).of_named();
+        let tree = Tree::open(Arc::clone(storage), &root.tree).map_err(lost)?;
         self.0.insert(tree::key(&root.tree.id));
         self.0.extend(tree.footer().others.iter().map(|other| tree::key(&other.id)));
         for object in root.segments.iter().filter(|_| packs) {
             if self.0.insert(index_key(&object.id)) {
-                let (segment, _) = open_segment(&**storage, object)?;
+                let opened = open_segment(&**storage, object);
+                let (segment, _) = opened.map_err(store::Error::of_named)?;
                 self.0.extend(segment.packs().iter().map(|(id, _)| crate::pack::key(id)));
             }
         }
@@ -84,9 +86,14 @@ impl Survey {
         let roots = Roots::read(storage)?;
         let needed = |broken: &&super::kept::Broken| broken.newer || !broken.names.is_empty();
         if let Some(broken) = roots.broken.iter().find(needed) {
-            let what = &broken.error;
-            let text = format!("{what}; nothing is collected; run packfs fsck --repair first");
-            return Err(Error::Refused(text));
+            let of_snapshot = broken.names.iter().find(|name| *name != HEAD);
+            let or_not = of_snapshot.filter(|_| !broken.newer).map_or_else(String::new, |name| {
+                format!(", or packfs snapshot delete gives up {name:?}")
+            });
+            return Err(Error::Refused(format!(
+                "{}; nothing is collected until packfs fsck --repair restores it{or_not}",
+                broken.error
+            )));
         }
         let newest = roots.kept.first().map_or(0, |kept| kept.root.number);
         if let Some(lost) = lost_root(storage, newest)? {

@@ -1,5 +1,5 @@
 //! Copies what an archive shows: objects are the same bytes in a store and in an image, and each is
-//! verified by its id on its way.
+//! verified by its id on its way. What is damaged is copied as parity makes it good.
 //!
 //! Order: packs, index, trees, settings, roots, snapshots. Whatever ends a copy, what is there is
 //! whole, and a copy that is begun again goes on with what is missing. Parity is made anew.
@@ -12,7 +12,8 @@ use super::kept::{Opened, Roots, live_packs};
 use crate::format::{Id, MAX_PACK};
 use crate::monitor::{Monitor, Phase};
 use crate::pack;
-use crate::storage::{Storage, StorageError};
+use crate::parity::{Healer, Set, sets};
+use crate::storage::{Bytes, Storage, StorageError};
 use crate::store::{CONFIG, index_key, lost_root, parse_root, read_config, root_key, snapshot_key};
 use crate::tree;
 
@@ -62,7 +63,12 @@ pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, E
     }
     let mut plan = Plan { roots: roots.clone(), ..Plan::default() };
     for (key, id) in needed(from, &roots)? {
-        let size = from.size(&key).map_err(|error| damaged(&**from, &error))?;
+        let size = match from.size(&key) {
+            Err(error) if error.is_not_found() => protected_length(&**from, &key)?,
+            size => size.ok(),
+        };
+        let lost = || damaged(&**from, &format!("{}: lost", from.locate(&key)));
+        let size = size.ok_or_else(lost)?;
         let there = to.and_then(|to| to.size(&key).ok());
         let is_snapshot = id.is_none() && key != CONFIG;
         match (there, to) {
@@ -160,6 +166,13 @@ fn may_take(from: &dyn Storage, to: &dyn Storage, roots: &Roots) -> Result<(), E
     }
 }
 
+/// The length of an object that is lost, if parity can make it good.
+fn protected_length(storage: &dyn Storage, key: &str) -> Result<Option<u64>, StorageError> {
+    let sets = sets(storage)?.0;
+    let mut members = sets.iter().flat_map(Set::members);
+    Ok(members.find(|member| member.key == key).map(|member| member.length))
+}
+
 fn damaged(storage: &dyn Storage, error: &dyn std::fmt::Display) -> Error {
     let name = storage.name();
     Error::Refused(format!("{error}; packfs fsck --repair {name} restores it first"))
@@ -178,17 +191,22 @@ pub fn copy(
 ) -> Result<(), Error> {
     monitor.phase(Phase::Copy);
     monitor.total(plan.objects.len() as u64, plan.bytes());
-    for (key, _, id) in &plan.objects {
+    let healer = Healer::default();
+    for (key, length, id) in &plan.objects {
         if monitor.cancelled() {
             return Err(Error::Cancelled);
         }
-        let bytes = from.get(key, MAX_PACK)?;
-        let hash = || *blake3::hash(bytes.as_ref()).as_bytes();
-        if id.is_some_and(|id| id != hash()) {
-            return Err(damaged(from, &format!("{}: is damaged", from.locate(key))));
-        }
+        let whole =
+            |bytes: &Bytes| id.is_none_or(|id| id == *blake3::hash(bytes.as_ref()).as_bytes());
+        let read = from.get(key, MAX_PACK).ok().filter(whole);
+        let healed = || {
+            let all = 0..usize::try_from(*length).ok()?;
+            healer.range(from, key, all).map(Bytes::Owned).filter(whole)
+        };
+        let broken = || damaged(from, &format!("{}: is damaged", from.locate(key)));
+        let bytes = read.or_else(healed).ok_or_else(broken)?;
         to.put(key, bytes.as_ref())?;
-        monitor.advance(1, bytes.as_ref().len() as u64);
+        monitor.advance(1, *length);
     }
     Ok(())
 }

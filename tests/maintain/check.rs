@@ -7,12 +7,12 @@ use super::sample::{Dice, Sample, cases, checked, compare, damage, put, samples}
 use crate::support::command::packfs;
 use crate::support::layout;
 
-/// Whether anybody could know of a damage: that the newest root or a snapshot is gone, nothing
-/// tells.
+/// Whether anybody could know of damages: that the newest root or a snapshot is gone, nothing
+/// tells, nor what only these needed.
 fn can_be_found(sample: &Sample, what: &str) -> bool {
     let newest = sample.files.keys().rfind(|key| key.starts_with("roots/"));
-    let gone = what.strip_prefix("delete ");
-    !gone.is_some_and(|key| Some(key) == newest.map(String::as_str) || key.starts_with("snapshots"))
+    let mut gone = what.split(", ").filter_map(|one| one.strip_prefix("delete "));
+    !gone.any(|key| Some(key) == newest.map(String::as_str) || key.starts_with("snapshots"))
 }
 
 fn try_all(sample: &Sample, seed: u64, count: usize, depth: Depth) {

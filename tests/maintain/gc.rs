@@ -196,3 +196,14 @@ fn an_image_is_not_collected() {
     packfs!("gc", scratch.join("one")).run().fails(1, &["not a packfs archive"]);
     packfs!("gc").run().fails(2, &["STORE"]);
 }
+
+#[test]
+fn a_snapshot_whose_root_is_lost_can_be_given_up() {
+    let (_scratch, store) = store();
+    let oldest = object_keys(&store).into_iter().find(|key| key.starts_with("roots/")).unwrap();
+    fs::remove_file(store.join(oldest)).unwrap();
+    packfs!("gc", store).run().fails(1, &["old", "snapshot delete"]);
+    packfs!("snapshot", "delete", store, "old").run().ok();
+    packfs!("gc", store).run().ok();
+    packfs!("fsck", "--deep", store).run().exits(0);
+}

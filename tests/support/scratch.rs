@@ -16,11 +16,14 @@ use rustix::io::Errno;
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A folder on a file system that has extended attributes.
+    /// A folder on a file system that has extended attributes: in `TMPDIR` if that is set.
     pub fn new() -> Self {
         static TOP: OnceLock<PathBuf> = OnceLock::new();
         Self::below(TOP.get_or_init(|| {
-            let places = [PathBuf::from(env!("CARGO_TARGET_TMPDIR")), std::env::temp_dir()];
+            let mut places = [PathBuf::from(env!("CARGO_TARGET_TMPDIR")), std::env::temp_dir()];
+            if std::env::var_os("TMPDIR").is_some() {
+                places.reverse();
+            }
             let fits =
                 |top: &PathBuf| setxattr(top, "user.packfs", b"", XattrFlags::empty()).is_ok();
             let top = places.iter().filter_map(|place| top_in(place).ok()).find(fits);

@@ -64,6 +64,7 @@ pub struct Options<'a> {
 /// If it cannot be checked, what is repaired cannot be written, or the monitor says stop. Then the
 /// archive is as it was, or partly repaired, and can be repaired again.
 pub fn repair(path: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Repaired, Error> {
+    let from = options.from.iter().map(|path| From::open(path)).collect::<Result<_, _>>()?;
     let source = Source::open(path)?;
     let report = check(&source, options.depth, monitor)?;
     let damages = report.damages.len();
@@ -76,7 +77,7 @@ pub fn repair(path: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     let layer = Arc::new(Layer::new(Arc::clone(&source.storage), &scratch.0));
     let mut repair = Repair {
         storage: Arc::clone(&layer) as Arc<dyn Storage>,
-        from: options.from.iter().map(|path| From::open(path)).collect::<Result<_, _>>()?,
+        from,
         depth: options.depth,
         now: options.now,
         monitor,
