@@ -9,7 +9,7 @@ use clap::Args;
 use super::output::print;
 use super::{Failure, Outcome};
 use crate::live::{Request, ask};
-use crate::mount::{FS_TYPE, mount_at};
+use crate::mount::{FS_TYPE, MountEntry, mount_at};
 
 /// Make what was written to a mount part of its store now
 #[derive(Debug, Args)]
@@ -20,8 +20,7 @@ pub(super) struct FlushArgs {
 
 pub(super) fn run(args: &FlushArgs) -> Outcome {
     let shown = args.store.display();
-    let mounted = args.store.canonicalize().and_then(|dir| mount_at(&dir)).ok().flatten();
-    let mounted = mounted.filter(|entry| entry.fs_type == FS_TYPE);
+    let mounted = mounted(&args.store);
     let store = match &mounted {
         Some(entry) => {
             // What programs wrote to memory that they share with a file may not be there yet.
@@ -39,6 +38,12 @@ pub(super) fn run(args: &FlushArgs) -> Outcome {
             Err(Failure::Failed(text))
         }
     }
+}
+
+/// What of packfs is mounted on a folder; its source is the archive.
+pub(super) fn mounted(dir: &Path) -> Option<MountEntry> {
+    let entry = dir.canonicalize().and_then(|dir| mount_at(&dir)).ok().flatten();
+    entry.filter(|entry| entry.fs_type == FS_TYPE)
 }
 
 /// Asks whoever writes to a store; `None`: nobody who could be asked does.

@@ -2,6 +2,7 @@
 
 mod errno;
 mod error;
+mod figures;
 mod path;
 mod read;
 
@@ -9,6 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use error::FsError;
+pub use figures::figures;
 pub use path::{Place, join};
 pub use read::Data;
 

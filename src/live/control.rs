@@ -41,6 +41,8 @@ pub enum Request {
     Collect,
     /// Take on what was packed anew.
     Adopt(Made),
+    /// Tell what it did so far, as JSON.
+    Tell,
 }
 
 impl Request {
@@ -51,6 +53,7 @@ impl Request {
             Self::Delete(name) => format!("delete\t{name}"),
             Self::Rename(name, new) => format!("rename\t{name}\t{new}"),
             Self::Collect => "collect".to_owned(),
+            Self::Tell => "tell".to_owned(),
             Self::Adopt(Made { segments, tree }) => {
                 let show = |object: &ObjectRef| {
                     format!("\t{}\t{}\t{}", hex(&object.id), object.length, object.checksum)
@@ -70,6 +73,7 @@ impl Request {
             ["delete", name] => Self::Delete((*name).to_owned()),
             ["rename", name, new] => Self::Rename((*name).to_owned(), (*new).to_owned()),
             ["collect"] => Self::Collect,
+            ["tell"] => Self::Tell,
             [verb @ ("adopt" | "adopt-tree"), objects @ ..] => {
                 let object = |words: &[&str; 3]| {
                     let [id, length, checksum] = *words;
@@ -208,6 +212,7 @@ impl LiveFs {
                 };
                 self.collect().map(show).map_err(|error| error.to_string())
             }
+            Request::Tell => Ok(self.figures().to_string()),
             Request::Adopt(made) => {
                 let adopted = self.adopt(made);
                 adopted.map(|()| String::new()).map_err(|error| error.to_string())
@@ -234,6 +239,7 @@ mod tests {
             Request::Delete(b.clone()),
             Request::Rename(a, b),
             Request::Collect,
+            Request::Tell,
             Request::Adopt(Made { segments: vec![object; 2], tree: None }),
             Request::Adopt(Made { segments: vec![object], tree: Some([object; 2]) }),
         ];

@@ -26,6 +26,7 @@
 //! | `commit` | from a sealed layer to a root |
 //! | `extents` | which blocks of a changed file stay, and which bytes are cut anew |
 //! | `control` | what other processes can ask for |
+//! | `figures` | what it tells of itself |
 //! | `plant` | the tree of the commit |
 //! | `packer` | the threads that sync and commit |
 
@@ -35,6 +36,7 @@ mod commit;
 mod control;
 mod data;
 mod extents;
+mod figures;
 mod layer;
 mod leaving;
 mod list;
@@ -53,7 +55,7 @@ mod state;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -92,6 +94,7 @@ pub struct LiveFs {
     leaving: Leaving,
     signals: Signals,
     committer: Mutex<Committer>,
+    started: Instant,
     lock: Lock,
 }
 

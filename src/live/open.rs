@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -139,6 +139,7 @@ impl LiveFs {
             leaving: super::Leaving::default(),
             signals: Signals::default(),
             committer: Mutex::default(),
+            started: Instant::now(),
             lock,
         })
     }

@@ -50,7 +50,7 @@ pub struct Signals {
     /// Whether changes take more memory than they may.
     crowded: AtomicBool,
     /// Whether a commit is under way.
-    packing: AtomicBool,
+    pub packing: AtomicBool,
     /// Syncs that were asked for.
     asked: AtomicU64,
     /// The last of them that is done; held while one is under way.
@@ -91,6 +91,12 @@ impl Signals {
     /// A commit has begun, or has ended.
     pub fn packing(&self, now: bool) {
         self.packing.store(now, Ordering::Relaxed);
+    }
+
+    /// How many commits have ended well, and whether the last one did not.
+    pub fn commits(&self) -> (u64, bool) {
+        let flags = self.flags.lock();
+        (flags.commits, flags.failed.is_some())
     }
 
     /// A commit has ended well.
@@ -336,10 +342,7 @@ impl LiveFs {
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (commits, failed) = {
-                let flags = self.signals.flags.lock();
-                (flags.commits, flags.failed.is_some())
-            };
+            let (commits, failed) = self.signals.commits();
             let (used, nodes, log) = {
                 let state = self.state.read();
                 (spooled(&state), state.active.nodes.len(), Arc::clone(&state.active.log))
@@ -387,7 +390,7 @@ impl LiveFs {
 }
 
 /// Bytes that were written and are not packed yet.
-fn spooled(state: &super::State) -> u64 {
+pub fn spooled(state: &super::State) -> u64 {
     let sealed: u64 = state.below.layers.iter().map(|layer| layer.spool.used()).sum();
     state.active.spool.used() + sealed
 }

@@ -4,8 +4,6 @@
 //! of JSON, made at that moment. Each time it is another inode, so that no cache keeps an old one.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::format::{Kind, Time};
-use crate::fs::{ArchiveFs, Attr};
+use crate::fs::{ArchiveFs, Attr, figures};
 use crate::tree::ROOT;
 
 /// The name of the file in the root folder of a mount.
@@ -104,16 +102,12 @@ impl Live {
     /// All of it, as JSON.
     pub(super) fn tell(&self, fs: &ArchiveFs) -> Value {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let store = fs.store();
-        let counts = store.working_set_counts();
         let latencies: Vec<u64> = self.latencies.iter().map(load).collect();
-        let inflated = store.inflated_bytes();
+        let inflated = fs.store().inflated_bytes();
         let out = load(&self.returned) + load(&self.handed_bytes);
-        json!({
-            "archive": Path::new(&store.name()).file_name().unwrap_or_default().to_string_lossy(),
-            "root": store.root().0,
+        let mut told = figures(fs.store());
+        let more = json!({
             "seconds": self.started.elapsed().as_secs(),
-            "memory": resident(),
             "messages": {
                 "lookups": load(&self.lookups),
                 "listings": load(&self.listings),
@@ -121,23 +115,18 @@ impl Live {
             },
             "returned": load(&self.returned),
             "handed_over": { "files": load(&self.handed_files), "bytes": load(&self.handed_bytes) },
-            "inflated": inflated,
             "inflated_for_each": if out > 0 { inflated as f64 / out as f64 } else { 0.0 },
-            "working_set": {
-                "budget": store.working_set_budget(),
-                "bytes": counts.bytes,
-                "hits": counts.hits,
-                "joined": counts.joined,
-                "misses": counts.misses,
-                "evicted": counts.evicted,
-            },
             "read_microseconds": {
                 "p50": Self::latency(&latencies, 0.5),
                 "p90": Self::latency(&latencies, 0.9),
                 "p99": Self::latency(&latencies, 0.99),
                 "max": Self::latency(&latencies, 1.0),
             },
-        })
+        });
+        if let Value::Object(more) = more {
+            told.extend(more);
+        }
+        Value::Object(told)
     }
 
     /// Makes a file of it, and tells what that is.
@@ -183,14 +172,6 @@ fn attr(ino: u64, text: &[u8], (uid, gid): (u32, u32)) -> Attr {
         atime: now,
         ctime: now,
     }
-}
-
-/// Memory that this process holds, in bytes; 0 where /proc does not tell.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }
 
 #[cfg(test)]

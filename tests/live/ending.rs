@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::with_store;
 use crate::support::command::packfs;
 use crate::support::hostile::noise;
 use crate::support::mount::{is_mounted, need_fuse, unmount_once_free};
-use crate::support::{Packfs, Scratch};
+use crate::support::{Mount, Packfs, Scratch};
 
 /// What takes a while to pack, in MiB.
 const LARGE: usize = 24;
@@ -77,4 +79,29 @@ fn umount_tells_of_what_could_not_be_packed() {
     packfs!("mount", "--rw", store, folder).run().ok();
     assert_eq!(fs::metadata(folder.join("large")).unwrap().size(), (LARGE as u64) << 20);
     unmount_once_free(&folder).unwrap();
+}
+
+#[test]
+fn a_mount_tells_what_is_not_packed_yet() {
+    let (_scratch, store) = with_store(|at| at.file("a", noise(50_000, 3)));
+    let beside = Mount::new(&store);
+    let mount = Mount::writable(&store, &["--freeze-after", "1000"]);
+    let tell = || -> Value {
+        let told = packfs!("info", "--live", "--json", mount.path()).run().ok();
+        serde_json::from_str(&told.text()).unwrap()
+    };
+    fs::write(mount.path().join("b"), noise(70_000, 4)).unwrap();
+    let told = tell();
+    assert_eq!(told.pointer("/changes/spool").unwrap(), 70_000);
+    assert_eq!(told.pointer("/commits/done").unwrap(), 0);
+    packfs!("flush", mount.path()).run().ok();
+    let told = tell();
+    assert_eq!(told.pointer("/changes/spool").unwrap(), 0);
+    assert_eq!(told.pointer("/changes/inodes").unwrap(), 0);
+    assert_eq!(told.pointer("/commits/done").unwrap(), 1);
+    let text = packfs!("info", "--live", mount.path()).run().ok().text();
+    assert!(text.contains("not packed   0 B of"), "{text}");
+    // One beside it, of what was before, tells of itself.
+    let text = packfs!("info", "--live", beside.path()).run().ok().text();
+    assert!(text.contains("look-ups"), "{text}");
 }
