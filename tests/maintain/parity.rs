@@ -23,6 +23,8 @@ fn protected() -> &'static Files {
     static FILES: OnceLock<Files> = OnceLock::new();
     FILES.get_or_init(|| {
         let (_scratch, store) = put(&samples().store.files);
+        // Nothing that is not needed: by default, nobody looks whether that is whole.
+        packfs!("gc", store).run().ok();
         packfs!("rebuild", store, "--parity", "100", "--max-bytes", "1").run().ok();
         let mut files = layout::load(&store);
         files.retain(|key, _| !key.starts_with("live/"));
@@ -369,4 +371,25 @@ fn nothing_follows_an_older_root_while_parity_has_a_newer_one() {
     packfs!("fsck", "--repair", store).run().exits(1);
     packfs!("add", store, scratch.join("one")).run().ok();
     is_clean(&store);
+}
+
+#[test]
+fn a_deep_check_finds_damage_of_what_nobody_reads() {
+    let (_scratch, store) = put(&samples().store.files);
+    packfs!("rebuild", store, "--parity", "10", "--max-bytes", "1").run().ok();
+    let packs = layout::object_keys(&store).into_iter().filter(|key| key.starts_with("packs/"));
+    let mut unread = 0;
+    for pack in packs {
+        let whole = fs::read(store.join(&pack)).unwrap();
+        let mut bytes = whole.clone();
+        bytes[100] ^= 1;
+        fs::write(store.join(&pack), bytes).unwrap();
+        unread += usize::from(checked(&store, Depth::Frames).damages.is_empty());
+        let found = checked(&store, Depth::Deep).damages;
+        assert!(found.iter().all(|damage| damage.object.ends_with(&pack)), "{pack}: {found:?}");
+        assert!(!found.is_empty(), "{pack}");
+        fs::write(store.join(&pack), whole).unwrap();
+    }
+    // One that was written anew.
+    assert_eq!(unread, 1);
 }

@@ -63,7 +63,8 @@ impl Checker<'_> {
         (count, bytes)
     }
 
-    /// Checks that whole sets have the checksums of what they protect, where that is whole, too.
+    /// Checks that whole sets have the checksums of what they protect, where that is whole, too;
+    /// and by these what they protect and no root shown needs.
     pub(super) fn sums(&mut self) -> Result<(), Error> {
         let known: HashSet<String> =
             self.damages.iter().map(|damage| damage.object.clone()).collect();
@@ -73,9 +74,19 @@ impl Checker<'_> {
             if known.contains(&set.key) || members.any(|key| known.contains(key)) {
                 continue;
             }
-            if !matches!(set.heal(&*self.storage)?, Health::Whole) {
-                let why = "its checksums are not those of what it protects".to_owned();
-                self.add(Damage::new(What::Parity, &set.key, "", why));
+            match set.heal(&*self.storage)? {
+                Health::Whole => {}
+                // Nobody reads them: they were not looked at.
+                Health::Healed(objects) => {
+                    for (key, _) in objects {
+                        let why = "damaged, and parity has it".to_owned();
+                        self.add(Damage::new(What::Object, &key, "", why));
+                    }
+                }
+                Health::Beyond { .. } => {
+                    let why = "its checksums are not those of what it protects".to_owned();
+                    self.add(Damage::new(What::Parity, &set.key, "", why));
+                }
             }
         }
         Ok(())
