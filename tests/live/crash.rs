@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::{walk, with_store};
 use crate::support::Mount;
+use crate::support::command::packfs;
+use crate::support::disk::Disk;
 use crate::support::hostile::noise;
 
 /// How often it is killed: `PACKFS_KILLS`, or a few times.
@@ -160,13 +162,17 @@ fn check(folder: &Path, notes: &mut BTreeMap<String, Safe>) {
     }
 }
 
-/// Kills a mount that is worked on again and again.
-fn kill_again_and_again(options: &[&str], seed: u64) {
-    let (_scratch, store) = with_store(|at| {
+/// Kills a mount that is worked on again and again, or takes its disk away.
+fn end_again_and_again(options: &[&str], seed: u64, disk: Option<&Disk>) {
+    let (scratch, mut store) = with_store(|at| {
         at.file("packed", noise(200_000, 1));
         at.file("edited-0", noise(1_000_000, 5));
         at.file("edited-1", noise(1_000_000, 6));
     });
+    if let Some(disk) = disk {
+        store = disk.path().join("store");
+        packfs!("create", scratch.join("source"), store).run().ok();
+    }
     let notes = Notes::default();
     let mut chance = Chance(seed);
     for round in 0..kills() {
@@ -186,22 +192,34 @@ fn kill_again_and_again(options: &[&str], seed: u64) {
                 assert!(!ended, "ended by itself: {}", mount.log());
             }
             stop.store(true, Ordering::Relaxed);
+            disk.inspect(|disk| disk.cut());
             mount.kill();
         });
+        disk.inspect(|disk| disk.again());
     }
     {
         let mount = Mount::writable(&store, options);
         mount.watch(|folder| check(folder, &mut notes.lock().unwrap()));
     }
+    packfs!("fsck", "--deep", store).run().exits(0);
     Mount::new(&store).watch(|folder| check(folder, &mut notes.lock().unwrap()));
 }
 
 #[test]
 fn killed_while_it_is_written_to() {
-    kill_again_and_again(&[], 1);
+    end_again_and_again(&[], 1, None);
 }
 
 #[test]
 fn killed_while_it_commits() {
-    kill_again_and_again(&["--freeze-after", "0"], 2);
+    end_again_and_again(&["--freeze-after", "0"], 2, None);
+}
+
+#[test]
+#[ignore = "takes root, loop devices and ext4"]
+fn powerless_while_it_is_written_to() {
+    let disk = Disk::new(512);
+    end_again_and_again(&[], 3, Some(&disk));
+    fs::remove_dir_all(disk.path().join("store")).unwrap();
+    end_again_and_again(&["--freeze-after", "0"], 4, Some(&disk));
 }
