@@ -155,6 +155,11 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
 
 /// Opens the archive as the options have it, and starts what packs what is written to it.
 fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), Failure> {
+    if options.follow && (options.writable || options.snapshot.is_some()) {
+        let text = "mount option `follow` shows the newest root, read-only; leave out --rw and \
+                    --snapshot";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     if !options.writable {
         let owner = Owner { uid: options.uid, gid: options.gid };
         let at = archive::shown(options.snapshot.as_deref());

@@ -16,7 +16,7 @@ pub use read::Data;
 
 use crate::format::{Inode, InodePage, Kind, Time, XattrSet};
 use crate::storage::StorageError;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::tree::{Found, ROOT, Row};
 
 /// Unit of `st_blocks`, in bytes.
@@ -130,6 +130,14 @@ impl ArchiveFs {
     #[must_use]
     pub fn new(store: Arc<Store>, owner: Owner) -> Self {
         Self { store, owner }
+    }
+
+    /// The same of the newest root that there is now.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn newest(&self) -> Result<Self, store::Error> {
+        Ok(Self::new(Arc::new(self.store.newest()?), self.owner))
     }
 
     /// The archive.

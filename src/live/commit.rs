@@ -26,7 +26,7 @@ use crate::ingest::{
 };
 use crate::monitor::Quiet;
 use crate::storage::{Storage, StorageError, Undo};
-use crate::store::{OpenOptions, Store};
+use crate::store::Store;
 use crate::tree::ROOT;
 
 /// Files are read in bites of so many bytes.
@@ -159,9 +159,7 @@ impl LiveFs {
                     prepared.publish(&*self.storage)?;
                     committer.unsure = false;
                 }
-                let options =
-                    OpenOptions { working_set: self.options.working_set, ..OpenOptions::default() };
-                let store = Store::open(Arc::clone(&self.storage), options)?;
+                let store = below.base.store().newest()?;
                 if store.root().0 != prepared.key {
                     let lost = format!("{}: is not the newest root", prepared.key);
                     return Err(CreateError::Doubt(lost).into());

@@ -11,7 +11,6 @@ use crate::maintain::collect::{Collected, collect};
 use crate::maintain::protect::protect;
 use crate::maintain::rebuild::{self, Made};
 use crate::monitor::Quiet;
-use crate::store::{OpenOptions, Store};
 
 impl LiveFs {
     /// Protects what was committed, in a store that has parity.
@@ -70,15 +69,11 @@ impl LiveFs {
     fn rebase(&self, committer: &mut Committer) -> Result<(), CommitError> {
         // It may know blocks that are about to go.
         committer.known = None;
-        let options =
-            OpenOptions { working_set: self.options.working_set, ..OpenOptions::default() };
-        let store = Arc::new(Store::open(Arc::clone(&self.storage), options)?);
+        let store = Arc::new(self.base().store().newest()?);
         let log = Arc::clone(&self.state.read().active.log);
         log.rest_on(&base_of(&store))?;
         let base = Arc::new(ArchiveFs::new(store, Owner::default()));
-        let old = std::mem::replace(&mut self.state.write().below.base, base);
-        // Its working set is freed here, while nobody waits for it.
-        drop(old);
+        self.state.write().below.base = base;
         Ok(())
     }
 }

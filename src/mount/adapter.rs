@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::Guard;
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
@@ -20,6 +21,7 @@ use super::attributes::{bare_folder, file_attr};
 use super::linger::Linger;
 use super::live::{LIVE, Live};
 use super::pool::Pool;
+use super::shown::{KEPT, Shown};
 use super::trace::Trace;
 use crate::fs::{ArchiveFs, Data};
 use crate::tree::ROOT;
@@ -43,6 +45,8 @@ pub(super) const FOREVER: Duration = Duration::from_secs(i32::MAX as u64);
 pub(super) enum Lifetime {
     /// As long as it likes: an archive does not change.
     Forever,
+    /// Until the mount may show another root.
+    Short,
     /// Not at all.
     Zero,
 }
@@ -62,7 +66,7 @@ pub(super) struct Adapter {
 
 /// What the event loop and the readers have in common.
 struct Shared {
-    fs: Arc<ArchiveFs>,
+    shown: Arc<Shown>,
     helpers: Helpers,
 }
 
@@ -83,6 +87,15 @@ struct Wanted {
 }
 
 impl Shared {
+    fn fs(&self) -> Guard<Arc<ArchiveFs>> {
+        self.shown.fs()
+    }
+
+    /// Whether a file has extended attributes, now or later.
+    fn may_have_xattrs(&self) -> bool {
+        self.shown.follows || self.fs().has_xattrs()
+    }
+
     /// Replies with data; returns whether files are to be handed over then.
     fn answer(&self, wanted: Wanted, data: &Data, reply: ReplyData) -> Option<HandOver> {
         let Wanted { process, file, offset, since } = wanted;
@@ -98,7 +111,7 @@ impl Shared {
 
     /// Reads, whatever it takes, and replies.
     fn read(&self, wanted: Wanted, size: u32, reply: ReplyData) {
-        match self.fs.read(wanted.file, wanted.offset, size) {
+        match self.fs().read(wanted.file, wanted.offset, size) {
             Ok(data) => {
                 if let Some(next) = self.answer(wanted, &data, reply) {
                     self.helpers.ahead.hand_over_rest(next);
@@ -115,7 +128,7 @@ impl Adapter {
     /// # Errors
     /// If the system has none left.
     pub(super) fn new(
-        fs: Arc<ArchiveFs>,
+        shown: Arc<Shown>,
         lifetime: Lifetime,
         helpers: Helpers,
         linger: Linger,
@@ -123,9 +136,11 @@ impl Adapter {
     ) -> io::Result<Self> {
         let lifetime = match lifetime {
             Lifetime::Forever => FOREVER,
+            Lifetime::Short => KEPT,
             Lifetime::Zero => Duration::ZERO,
         };
-        let (shared, readers) = (Arc::new(Shared { fs, helpers }), Pool::start("read", threads)?);
+        let (shared, readers) =
+            (Arc::new(Shared { shown, helpers }), Pool::start("read", threads)?);
         let (silent_open, silent_opendir) = (false, false);
         Ok(Self { shared, lifetime, silent_open, silent_opendir, readers, linger })
     }
@@ -155,8 +170,12 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_EXPORT_SUPPORT;
-        if self.shared.fs.has_xattrs() {
+        if self.shared.may_have_xattrs() {
             wanted |= InitFlags::FUSE_POSIX_ACL;
+        }
+        let follows = self.shared.shown.follows;
+        if follows {
+            wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
         }
         // The largest read-ahead that the kernel offers is fuser's default.
         let refused = |what: &str| io::Error::other(format!("cannot set {what}"));
@@ -164,16 +183,16 @@ impl Filesystem for Adapter {
         config.set_max_write(MAX_REQUEST).map_err(|_| refused("the request size"))?;
         config.set_max_background(MAX_BACKGROUND).map_err(|_| refused("requests in flight"))?;
         self.silent_open = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
-        self.silent_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        self.silent_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT) && !follows;
         Ok(())
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _next = self.linger.request();
         self.shared.helpers.live.looked_up();
-        match find(&*self.shared.fs, parent.0, name.as_bytes()) {
+        match find(&**self.shared.fs(), parent.0, name.as_bytes()) {
             Ok(None) if parent.0 == ROOT && name == LIVE => {
-                let attr = self.shared.helpers.live.make(&self.shared.fs);
+                let attr = self.shared.helpers.live.make(&self.shared.fs());
                 reply.entry(&Duration::ZERO, &file_attr(&attr), GENERATION);
             }
             Ok(Some(attr)) => reply.entry(&self.lifetime, &file_attr(&attr), GENERATION),
@@ -191,7 +210,7 @@ impl Filesystem for Adapter {
         if let Some((attr, _)) = self.shared.helpers.live.file(ino.0) {
             return reply.attr(&Duration::ZERO, &file_attr(&attr));
         }
-        match self.shared.fs.attr(ino.0) {
+        match self.shared.fs().attr(ino.0) {
             Ok(attr) => reply.attr(&self.lifetime, &file_attr(&attr)),
             Err(error) => reply.error(errno(&error)),
         }
@@ -199,7 +218,7 @@ impl Filesystem for Adapter {
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
         let _next = self.linger.request();
-        target(&*self.shared.fs, ino.0, reply);
+        target(&**self.shared.fs(), ino.0, reply);
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -210,7 +229,10 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let cached = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+        let cached = match self.shared.shown.follows {
+            true => FopenFlags::empty(),
+            false => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+        };
         match self.silent_opendir {
             true => reply.error(Errno::ENOSYS),
             false => reply.opened(FileHandle(0), cached),
@@ -238,7 +260,7 @@ impl Filesystem for Adapter {
         let wanted = Wanted { process, file, offset, since };
         // A large answer takes a while to copy.
         let ready = match size {
-            ..LARGE => self.shared.fs.read_if_ready(file, offset, size),
+            ..LARGE => self.shared.fs().read_if_ready(file, offset, size),
             _ => Ok(None),
         };
         match ready {
@@ -260,7 +282,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match fill(&*self.shared.fs, ino.0, offset, &mut reply) {
+        match fill(&**self.shared.fs(), ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
@@ -276,7 +298,7 @@ impl Filesystem for Adapter {
     ) {
         let _next = self.linger.request();
         self.shared.helpers.live.listed();
-        match fill_plus(&*self.shared.fs, ino.0, offset, &self.lifetime, &mut reply, |_| ()) {
+        match fill_plus(&**self.shared.fs(), ino.0, offset, &self.lifetime, &mut reply, |_| ()) {
             Ok(true) => reply.ok(),
             Ok(false) => {
                 let (process, folder) = (request.pid(), ino.0);
@@ -300,19 +322,19 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        seek(&*self.shared.fs, ino.0, offset, whence, reply);
+        seek(&**self.shared.fs(), ino.0, offset, whence, reply);
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
         let _next = self.linger.request();
-        if !self.shared.fs.has_xattrs() {
+        if !self.shared.may_have_xattrs() {
             // The kernel never asks again.
             return reply.error(Errno::ENOSYS);
         }
         if self.shared.helpers.live.file(ino.0).is_some() {
             return reply.error(Errno::NO_XATTR);
         }
-        match self.shared.fs.xattr(ino.0, name.as_bytes()) {
+        match self.shared.fs().xattr(ino.0, name.as_bytes()) {
             Ok(Some(value)) => xattr(&value, room, reply),
             Ok(None) => reply.error(Errno::NO_XATTR),
             Err(error) => reply.error(errno(&error)),
@@ -320,17 +342,17 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
-        if !self.shared.fs.has_xattrs() {
+        if !self.shared.may_have_xattrs() {
             return reply.error(Errno::ENOSYS);
         }
         if self.shared.helpers.live.file(ino.0).is_some() {
             return xattr(&[], room, reply);
         }
-        xattr_names(self.shared.fs.xattrs(ino.0), room, reply);
+        xattr_names(self.shared.fs().xattrs(ino.0), room, reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let stat = self.shared.fs.statfs();
+        let stat = self.shared.fs().statfs();
         let blocks = stat.bytes.div_ceil(STAT_UNIT.into());
         reply.statfs(blocks, 0, 0, stat.inodes, 0, STAT_UNIT, 255, STAT_UNIT);
     }

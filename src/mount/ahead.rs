@@ -18,6 +18,7 @@ use fuser::{INodeNo, Notifier};
 use lru::LruCache;
 
 use super::live::Live;
+use super::shown::Shown;
 use crate::format::Kind;
 use crate::fs::{ArchiveFs, Data};
 use crate::index::FrameId;
@@ -58,7 +59,7 @@ const DOUBTED: u32 = 16;
 /// What is handed over to whom.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    fs: Arc<ArchiveFs>,
+    shown: Arc<Shown>,
     live: Arc<Live>,
     /// There is none before the session is.
     notifier: OnceLock<Notifier>,
@@ -113,19 +114,19 @@ struct Walker {
 
 impl Ahead {
     /// Starts the threads that inflate; they end with what is returned.
-    pub(super) fn start(fs: Arc<ArchiveFs>, live: Arc<Live>) -> io::Result<Self> {
+    pub(super) fn start(shown: Arc<Shown>, live: Arc<Live>) -> io::Result<Self> {
         let (jobs, todo) = bounded(BACKLOG);
         let spare = thread::available_parallelism().map_or(1, |cores| cores.get() - 1);
         for _ in 0..spare.clamp(1, MOST_THREADS) {
-            let (fs, todo): (_, Receiver<Job>) = (Arc::clone(&fs), todo.clone());
+            let (shown, todo): (_, Receiver<Job>) = (Arc::clone(&shown), todo.clone());
             thread::Builder::new()
                 .name("inflate".to_owned())
-                .spawn(move || todo.iter().for_each(|job| inflate(&fs, job)))?;
+                .spawn(move || todo.iter().for_each(|job| inflate(&shown.fs(), job)))?;
         }
         let walkers = Mutex::new(LruCache::new(WALKERS));
         let streams = Mutex::new(LruCache::new(STREAMS));
         let (notifier, busy) = (OnceLock::new(), Mutex::new(()));
-        Ok(Self { fs, live, notifier, walkers, busy, streams, jobs })
+        Ok(Self { shown, live, notifier, walkers, busy, streams, jobs })
     }
 
     /// From here on it can hand over.
@@ -193,7 +194,7 @@ impl Ahead {
 
     /// A process was answered the first bytes of a file; what is to be handed over then.
     pub(super) fn read(&self, process: u32, file: u64) -> Option<HandOver> {
-        let folder = self.fs.parent(file).ok()?;
+        let folder = self.shown.fs().parent(file).ok()?;
         let next = self.walker(process, |walker| {
             let rest = walker.rest.get(&folder).copied();
             if walker.last == folder || rest.is_some() {
@@ -208,7 +209,7 @@ impl Ahead {
     /// The files of a folder to hand over, with their lengths, from an offset of its list on.
     fn choose(&self, process: u32, folder: u64, from: u64) -> Vec<(u64, u64)> {
         let (mut files, mut bytes, mut rest, mut looked) = (Vec::new(), 0, None, 0);
-        let listed = self.fs.list_with_attrs(folder, from, &mut |entry, attr| {
+        let listed = self.shown.fs().list_with_attrs(folder, from, &mut |entry, attr| {
             looked += 1;
             if attr.kind == Kind::File && (1..=SMALL).contains(&attr.size) {
                 bytes += attr.size.next_multiple_of(PAGE);
@@ -232,7 +233,7 @@ impl Ahead {
         let Ok(_busy) = self.busy.try_lock() else { return };
         for (file, size) in files {
             // Who asks for a damaged file gets the error, and it is logged.
-            let Ok(data) = self.fs.read(*file, 0, u32::try_from(*size).unwrap_or(0)) else {
+            let Ok(data) = self.shown.fs().read(*file, 0, u32::try_from(*size).unwrap_or(0)) else {
                 return;
             };
             self.read_on(*file, 0, &data);

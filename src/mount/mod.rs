@@ -15,6 +15,7 @@
 //! | `pool` | threads for what would keep the event loop |
 //! | `linger` | looks for the next request for a moment, before an event loop sleeps |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
+//! | `shown` | the root that is shown, and the next one |
 //! | `live` | what the mount did so far, as a file in it |
 //! | `trace` | writes down in which order files are read |
 //! | `attributes` | attributes as FUSE wants them |
@@ -33,6 +34,7 @@ mod mountinfo;
 mod options;
 mod pool;
 mod session;
+mod shown;
 mod signals;
 mod trace;
 mod writable;

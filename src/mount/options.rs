@@ -42,6 +42,8 @@ pub struct Options {
     pub working_set: Option<u64>,
     /// Show the snapshot of that name, not the newest root.
     pub snapshot: Option<String>,
+    /// Show the newest root, also when there is another one.
+    pub follow: bool,
     /// Write down in this file in which order files are read.
     pub trace: Option<PathBuf>,
     /// How many event loops serve the mount.
@@ -93,6 +95,7 @@ impl Options {
             "exec" => self.noexec = false,
             "noexec" => self.noexec = true,
             "nonempty" => self.nonempty = true,
+            "follow" => self.follow = true,
             // mount(8) says `rw` whenever nobody says `ro`, so there it takes another word.
             "rw" | "live" => self.writable = true,
             "ro" => self.writable = false,
@@ -210,7 +213,7 @@ mod tests {
     #[test]
     fn each_option_is_taken() {
         let list = "allow_other,suid,dev,noexec,rw,spool=3G,freeze_after=9,uid=7,gid=8,\
-            working_set=2G,threads=3,nonempty,fsname=a=b,subtype=other,snapshot=v=1";
+            working_set=2G,threads=3,nonempty,fsname=a=b,subtype=other,snapshot=v=1,follow";
         let expected = Options {
             access: Access::Everyone,
             suid: true,
@@ -223,6 +226,7 @@ mod tests {
             gid: Some(8),
             working_set: Some(2 << 30),
             snapshot: Some("v=1".to_owned()),
+            follow: true,
             trace: None,
             threads: NonZeroUsize::new(3),
             nonempty: true,

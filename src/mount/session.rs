@@ -13,6 +13,7 @@ use super::ahead::Ahead;
 use super::attach::{attach, shared};
 use super::linger::Linger;
 use super::live::Live;
+use super::shown::{Follower, Shown};
 use super::trace::Trace;
 use super::writable::Writable;
 use super::{Access, MountError, Options, UnmountError, mount_at, mounts_at, unmount};
@@ -29,6 +30,8 @@ const READ_AHEAD_KIB: &str = "1024";
 /// last user to be gone.
 #[derive(Debug)]
 pub struct Mounted {
+    #[expect(dead_code, reason = "follows until it is dropped, before the session")]
+    follower: Option<Follower>,
     session: Option<BackgroundSession>,
     detacher: Detacher,
 }
@@ -90,8 +93,18 @@ pub fn mount(
         Err(error) => return Err(failed(&dir, error)),
     };
     let detacher = Detacher { dir, device };
+    let mut follower = None;
     let served = match files {
-        Files::Frozen(fs) => serve(fs, connection, options, trace),
+        Files::Frozen(fs) => {
+            let shown = Arc::new(Shown::new(fs, options.follow));
+            let session = serve(Arc::clone(&shown), connection, options, trace);
+            session.and_then(|session| {
+                if options.follow {
+                    follower = Some(Follower::start(shown, session.notifier())?);
+                }
+                Ok(session)
+            })
+        }
         Files::Live(fs) => {
             let (acl, config) = (filter(options.access), config());
             let linger = Linger::new(&connection);
@@ -108,7 +121,7 @@ pub fn mount(
     match served {
         Ok(session) => {
             detacher.raise_read_ahead();
-            Ok(Mounted { session: Some(session), detacher })
+            Ok(Mounted { follower, session: Some(session), detacher })
         }
         Err(error) => Err(failed(&detacher.dir, error)),
     }
@@ -116,23 +129,28 @@ pub fn mount(
 
 /// Serves files that can only be read.
 fn serve(
-    fs: Arc<ArchiveFs>,
+    shown: Arc<Shown>,
     connection: OwnedFd,
     options: &Options,
     trace: Option<Trace>,
 ) -> io::Result<BackgroundSession> {
     let live = Arc::new(Live::new());
-    let ahead = Arc::new(Ahead::start(Arc::clone(&fs), Arc::clone(&live))?);
+    let ahead = Arc::new(Ahead::start(Arc::clone(&shown), Arc::clone(&live))?);
     let traced = trace.is_some();
     let helpers = Helpers { ahead: Arc::clone(&ahead), live, trace };
     let linger = Linger::new(&connection)?;
-    let lifetime = lifetime(options.access);
+    let lifetime = match lifetime(options.access) {
+        Lifetime::Forever if options.follow => Lifetime::Short,
+        lifetime => lifetime,
+    };
+    let follows = options.follow;
     let threads = readers(options);
-    let adapter = Adapter::new(fs, lifetime, helpers, linger, threads)?;
+    let adapter = Adapter::new(shown, lifetime, helpers, linger, threads)?;
     let (acl, config) = (filter(options.access), config());
     let session = Session::from_fd(adapter, connection, acl, config).and_then(Session::spawn)?;
     // A trace shall have what is read, not what is handed over.
-    if !traced && threads > 1 {
+    // Nor is anything handed over that may be of the root before.
+    if !traced && threads > 1 && !follows {
         ahead.notify(session.notifier());
     }
     Ok(session)

@@ -5,9 +5,10 @@ mod frame;
 mod keys;
 mod lost;
 pub mod snapshots;
+mod working_set;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,10 +19,11 @@ pub use keys::{
 };
 
 pub use lost::lost_root;
+pub use working_set::{WorkingSet, default_working_set};
 
-use frame::Buffers;
+use working_set::weight;
 
-use crate::cache::{Cache, Counts};
+use crate::cache::Counts;
 use crate::format::{
     Codec, Config, ENVELOPE_LEN, FormatError, FrameRecord, Id, Kind, MAX_TABLE, NO_PACK, ObjectRef,
     Problem, Root, Section, Segment, check, compatible,
@@ -32,16 +34,8 @@ use crate::parity::Healer;
 use crate::storage::{Bytes, Lease, Storage, StorageError};
 use crate::tree::{self, Tree};
 
-/// The working set has one part in so many of the machine's memory by default,
-const SHARE: u64 = 16;
-/// but neither less nor more than this, in bytes.
-const BOUNDS: (u64, u64) = (64 << 20, 2 << 30);
 /// What it takes to go on with a frame, besides what is stored of it, in bytes: zstd's decoder.
 const GOING_ON: u64 = 256 << 10;
-/// Memory comes in pieces of so many bytes.
-const PAGE: u64 = 4096;
-/// What the working set itself takes for a frame, in bytes.
-const ENTRY: u64 = 1024;
 /// How often roots are listed anew because one was collected meanwhile.
 const TRIES: usize = 8;
 /// Longest settings file and root, in bytes.
@@ -76,21 +70,6 @@ impl Default for OpenOptions {
     }
 }
 
-/// The default budget of the working set, in bytes: a part of the memory that there is.
-#[must_use]
-pub fn default_working_set() -> u64 {
-    let system = rustix::system::sysinfo();
-    #[expect(clippy::useless_conversion, reason = "its width differs between machines")]
-    let memory = u64::from(system.totalram).saturating_mul(system.mem_unit.into());
-    // Where a container's limit is, as far as it can see it.
-    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let limit = limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(memory);
-    (memory.min(limit) / SHARE).clamp(BOUNDS.0, BOUNDS.1)
-}
-
-/// Inflated frames held in memory under a byte budget.
-pub type WorkingSet = Cache<FrameId, Frame, Error>;
-
 /// An archive, opened at one of its roots.
 #[derive(Debug)]
 pub struct Store {
@@ -102,10 +81,9 @@ pub struct Store {
     index: Index,
     tree: Tree,
     origins: Vec<Origin>,
-    working_set: WorkingSet,
-    buffers: Arc<Buffers>,
-    /// Bytes that were inflated since it was opened.
-    inflated: AtomicU64,
+    working_set: Arc<WorkingSet>,
+    /// Numbers of the index's segments in the working set.
+    numbers: Vec<u32>,
     healer: Healer,
 }
 
@@ -115,8 +93,25 @@ impl Store {
     /// # Errors
     /// If it is no archive, or one of these is missing or does not check out.
     pub fn open(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self, Error> {
+        Self::open_with(storage, &options.at, Arc::new(WorkingSet::new(options.working_set)))
+    }
+
+    /// Opens the newest root there is now, for whoever goes on from this one: with the same working
+    /// set.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn newest(&self) -> Result<Self, Error> {
+        Self::open_with(Arc::clone(&self.storage), &At::Head, Arc::clone(&self.working_set))
+    }
+
+    fn open_with(
+        storage: Arc<dyn Storage>,
+        at: &At,
+        working_set: Arc<WorkingSet>,
+    ) -> Result<Self, Error> {
         let config = read_config(&*storage)?;
-        let head = match &options.at {
+        let head = match at {
             At::Head => read_head(&*storage, None)?,
             At::Number(number) => read_head(&*storage, Some(*number))?,
             At::Snapshot(name) => snapshots::read_root(&*storage, name)?,
@@ -140,8 +135,7 @@ impl Store {
         }
         let compatible = bits.into_iter().fold(head.compatible | tree.compatible(), |a, b| a | b);
         let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
-        let working_set = Cache::new(options.working_set);
-        let buffers = Arc::default();
+        let numbers = root.segments.iter().map(|object| working_set.number(object.id)).collect();
         Ok(Self {
             storage,
             config,
@@ -151,8 +145,7 @@ impl Store {
             tree,
             origins,
             working_set,
-            buffers,
-            inflated: AtomicU64::new(0),
+            numbers,
             healer: Healer::default(),
         })
     }
@@ -200,19 +193,19 @@ impl Store {
     /// How its working set was used.
     #[must_use]
     pub fn working_set_counts(&self) -> Counts {
-        self.working_set.counts()
+        self.working_set.frames.counts()
     }
 
     /// Budget of its working set, in bytes.
     #[must_use]
     pub fn working_set_budget(&self) -> u64 {
-        self.working_set.budget()
+        self.working_set.frames.budget()
     }
 
-    /// Bytes that were inflated since it was opened.
+    /// Bytes that were inflated for its working set.
     #[must_use]
     pub fn inflated_bytes(&self) -> u64 {
-        self.inflated.load(Ordering::Relaxed)
+        self.working_set.inflated.load(Ordering::Relaxed)
     }
 
     /// Its index.
@@ -254,13 +247,22 @@ impl Store {
     /// If it cannot be read, or does not match its checksum.
     pub fn frame(&self, id: FrameId, inflated: u32, wanted: u32) -> Result<Arc<Frame>, Error> {
         let lost = || Error::new(&self.name(), Cause::Lost);
-        self.working_set.get(id, weight(inflated.into()), lost, || self.load(id, wanted))
+        self.working_set
+            .frames
+            .get(self.number(id), weight(inflated.into()), lost, || self.load(id, wanted))
+    }
+
+    /// What a frame is in the working set.
+    fn number(&self, id: FrameId) -> FrameId {
+        // One that the index does not have is not loaded.
+        let segment = self.numbers.get(id.segment as usize).copied().unwrap_or(u32::MAX);
+        FrameId { segment, ..id }
     }
 
     /// Whether a frame is in the working set, inflated to its end.
     #[must_use]
     pub fn is_ready(&self, id: FrameId) -> bool {
-        self.working_set.peek(&id).is_some_and(|frame| frame.whole().is_some())
+        self.working_set.frames.peek(&self.number(id)).is_some_and(|frame| frame.whole().is_some())
     }
 
     /// Calls `with` with the first `wanted` bytes at least of a frame.
@@ -279,10 +281,10 @@ impl Store {
         let reached = frame.reach(wanted as usize, with);
         let (value, new) = reached.map_err(|problem| self.damaged(id, problem))?;
         if new > 0 {
-            self.inflated.fetch_add(new as u64, Ordering::Relaxed);
+            self.working_set.inflated.fetch_add(new as u64, Ordering::Relaxed);
             if let Some(whole) = frame.whole() {
                 // What it took to go on is gone.
-                self.working_set.reweigh(&id, weight(whole.len() as u64));
+                self.working_set.frames.reweigh(&self.number(id), weight(whole.len() as u64));
             }
         }
         Ok(value)
@@ -341,22 +343,18 @@ impl Store {
         let room = match record.codec {
             // Its bytes are those that are stored.
             Codec::None => Vec::new(),
-            _ => self.buffers.take(length),
+            _ => self.working_set.buffers.take(length),
         };
         let inflation = Inflation::new(record.codec, stored, room, length, wanted);
         let inflation = inflation.map_err(|problem| self.damaged(id, problem))?;
         if !inflation.is_whole() {
             let more = u64::from(record.stored) + GOING_ON;
-            self.working_set.reweigh(&id, weight(record.inflated.into()) + more);
+            let weight = weight(record.inflated.into()) + more;
+            self.working_set.frames.reweigh(&self.number(id), weight);
         }
-        self.inflated.fetch_add(inflation.bytes().len() as u64, Ordering::Relaxed);
-        Ok(Frame::new(inflation, length, &self.buffers))
+        self.working_set.inflated.fetch_add(inflation.bytes().len() as u64, Ordering::Relaxed);
+        Ok(Frame::new(inflation, length, &self.working_set.buffers))
     }
-}
-
-/// What a frame of that many bytes takes: whole pages of memory, and what there is to know of it.
-fn weight(inflated: u64) -> u64 {
-    inflated.next_multiple_of(PAGE) + ENTRY
 }
 
 fn format_error(storage: &dyn Storage, key: &str, error: FormatError) -> Error {

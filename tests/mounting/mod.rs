@@ -1,6 +1,7 @@
 //! Mounts as such: options, permissions, the helper of mount(8), unmounting, `try`.
 
 mod ahead;
+mod follow;
 mod options;
 mod trial;
 mod unmounting;
