@@ -3,43 +3,53 @@
 //! The kernel keeps the number of names of each file, and takes one off by itself when a name has
 //! been removed, after it was told that this is done. Who asks for the file in between is told a
 //! number from which one is taken off once more: the kernel comes to too few, at last to none, and
-//! then refuses to link the file. So as long as that may be, all are told of one name more. When
-//! the kernel has surely counted, it is to ask anew.
+//! then refuses to link the file. So whoever asks for the file itself waits until the kernel has
+//! counted, which takes some microseconds after it was told; and when it has surely counted, it is
+//! to ask anew. Whoever asks for a name in the same folder need not wait: no name goes while the
+//! folder is looked at. Others, who may hold another folder that somebody waits for, are told of
+//! one name more; and so is who has waited for long.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::LiveFs;
 use crate::fs::Attr;
 
-/// By file: how many of its names the kernel may still be about to take off.
+/// How long the kernel is waited for at most. It may itself have a folder locked, now and then,
+/// that whoever asks for its count waits for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// By file: the folders of names that the kernel may still be about to take off.
 #[derive(Debug, Default)]
 pub struct Leaving {
     /// Whether anybody says when they are gone.
     on: AtomicBool,
-    names: Mutex<HashMap<u64, u32>>,
+    names: Mutex<HashMap<u64, Vec<u64>>>,
+    counted: Condvar,
     /// How many files there are in it: mostly none.
     count: AtomicUsize,
 }
 
 impl Leaving {
-    /// A name of a file that has others is removed.
-    pub(super) fn add(&self, ino: u64) {
+    /// A name in a folder is removed, of a file that has others.
+    pub(super) fn add(&self, ino: u64, folder: u64) {
         if self.on.load(Ordering::Relaxed) {
             let mut names = self.names.lock();
-            *names.entry(ino).or_default() += 1;
+            names.entry(ino).or_default().push(folder);
             self.count.store(names.len(), Ordering::SeqCst);
         }
     }
 
-    fn remove(&self, ino: u64) {
+    fn remove(&self, ino: u64, folder: u64) {
         let mut names = self.names.lock();
-        if let Some(count) = names.get_mut(&ino) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(folders) = names.get_mut(&ino) {
+            folders.iter().position(|of| *of == folder).map(|at| folders.swap_remove(at));
+            if folders.is_empty() {
                 names.remove(&ino);
+                self.counted.notify_all();
             }
         }
         self.count.store(names.len(), Ordering::SeqCst);
@@ -52,18 +62,37 @@ impl LiveFs {
         self.leaving.on.store(true, Ordering::Relaxed);
     }
 
-    /// The kernel has taken off a name that was removed.
-    pub fn counted(&self, ino: u64) {
-        self.leaving.remove(ino);
+    /// The kernel has taken off a name that was removed from a folder.
+    pub fn counted(&self, ino: u64, folder: u64) {
+        self.leaving.remove(ino, folder);
     }
 
-    /// What the kernel is to be told of a file, unless it holds a lock that no name of the file
-    /// goes without. What the file is was looked up before.
+    /// Whether the kernel may be about to take off a name of a file.
     #[must_use]
-    pub fn told(&self, mut attr: Attr) -> Attr {
-        if self.leaving.count.load(Ordering::SeqCst) > 0 {
-            let more = self.leaving.names.lock().get(&attr.ino).copied();
-            attr.nlink = attr.nlink.saturating_add(more.unwrap_or(0));
+    pub fn is_leaving(&self, ino: u64) -> bool {
+        self.leaving.count.load(Ordering::SeqCst) > 0
+            && self.leaving.names.lock().contains_key(&ino)
+    }
+
+    /// Waits until the kernel has taken off what names of a file are gone.
+    pub fn await_count(&self, ino: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut names = self.leaving.names.lock();
+        while names.contains_key(&ino)
+            && !self.leaving.counted.wait_until(&mut names, deadline).timed_out()
+        {}
+    }
+
+    /// What the kernel is to be told of a file, if not that it has it locked: of one that was
+    /// found in a folder that it has locked, or by its number alone. What the file is was looked
+    /// up before.
+    #[must_use]
+    pub fn told(&self, mut attr: Attr, folder: Option<u64>) -> Attr {
+        if self.leaving.count.load(Ordering::SeqCst) > 0
+            && let Some(folders) = self.leaving.names.lock().get(&attr.ino)
+        {
+            let more = folders.iter().filter(|of| Some(**of) != folder).count();
+            attr.nlink = attr.nlink.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
         }
         attr
     }

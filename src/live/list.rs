@@ -155,7 +155,7 @@ impl LiveFs {
             match still.map(|found| found.is_some_and(|found| found.inode == listed.ino)) {
                 Ok(false) => true,
                 Ok(true) => match self.attr(listed.ino) {
-                    Ok(attr) => each(listed, &self.told(attr)),
+                    Ok(attr) => each(listed, &self.told(attr, Some(folder))),
                     Err(FsError::NoEntry) => true,
                     Err(error) => {
                         failure = Some(error);

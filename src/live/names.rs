@@ -149,20 +149,26 @@ impl LiveFs {
             let at = now();
             state.take_up(&[folder, found.inode])?;
             state.grow(folder, -1, -i32::from(is_folder), at)?;
-            let left = self.unname(state, found, at)?;
+            let left = self.unname(state, found, folder, at)?;
             state.active.set_entry(folder, name, None);
             Ok(left)
         })
     }
 
-    /// An inode loses a name; returns it if it has others.
-    fn unname(&self, state: &mut State, found: Found, at: Time) -> Result<Option<u64>, FsError> {
+    /// An inode loses a name in a folder; returns it if it has others.
+    fn unname(
+        &self,
+        state: &mut State,
+        found: Found,
+        folder: u64,
+        at: Time,
+    ) -> Result<Option<u64>, FsError> {
         let inode = &mut state.node_mut(found.inode)?.inode;
         let is_folder = found.kind == Kind::Folder;
         inode.nlink = if is_folder { 0 } else { inode.nlink.saturating_sub(1) };
         touch(inode, at);
         if inode.nlink > 0 {
-            self.leaving.add(found.inode);
+            self.leaving.add(found.inode, folder);
             return Ok(Some(found.inode));
         }
         // Else it goes when the kernel forgets it: it may be open.
@@ -213,7 +219,7 @@ impl LiveFs {
             let mut left = None;
             if let Some(there) = there {
                 state.take_up(&[there.inode])?;
-                left = self.unname(state, there, at)?;
+                left = self.unname(state, there, to, at)?;
             }
             let folders = i32::from(is_folder);
             let replaced = there.map_or(0, |there| i32::from(there.kind == Kind::Folder));

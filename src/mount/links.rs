@@ -53,7 +53,7 @@ impl Links {
         self.thread.run(move || {
             // It has the folder locked until it has counted, and locks it to forget a name.
             let _ = notifier.inval_entry(INodeNo(folder), OsStr::new(NOBODY));
-            fs.counted(file);
+            fs.counted(file, folder);
             // What it was told before is as good as forgotten, also if it has yet to read it.
             let _ = notifier.inval_inode(INodeNo(file), -1, 0);
         });

@@ -151,7 +151,7 @@ impl Filesystem for Writable {
         match find(&*self.fs, parent.0, name.as_bytes()) {
             // Number 0: the kernel remembers that the name is not there.
             Ok(None) => reply.entry(&FOREVER, &bare_folder(0), GENERATION),
-            Ok(Some(attr)) => entry(&self.fs, Ok(self.fs.told(attr)), reply),
+            Ok(Some(attr)) => entry(&self.fs, Ok(self.fs.told(attr, Some(parent.0))), reply),
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -162,10 +162,18 @@ impl Filesystem for Writable {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let _next = self.linger.request();
-        match self.fs.attr(ino.0) {
-            Ok(attr) => reply.attr(&FOREVER, &file_attr(&self.fs.told(attr))),
+        let tell = move |fs: &LiveFs| match fs.attr(ino.0) {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&fs.told(attr, None))),
             Err(error) => reply.error(errno(&error)),
+        };
+        if !self.fs.is_leaving(ino.0) {
+            return tell(&self.fs);
         }
+        let fs = Arc::clone(&self.fs);
+        self.readers.run(move || {
+            fs.await_count(ino.0);
+            tell(&fs);
+        });
     }
 
     fn setattr(

@@ -79,3 +79,40 @@ fn linked_listed_and_removed_at_once() {
         fs::remove_file(folder.join("file")).unwrap();
     });
 }
+
+/// Whatever becomes of a test, those that wait for it end.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_removes_a_name_is_told_right_how_many_are_left() {
+    let (_scratch, store) = with_store(|at| at.file("file", "content"));
+    let mount = Mount::writable(&store, &[]);
+    mount.watch(|folder| {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // So that threads wait for their turn.
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            let _stop = Stop(&stop);
+            let file = folder.join("file");
+            for round in 0..3000 {
+                let name = folder.join(format!("name-{}", round % 7));
+                fs::hard_link(&file, &name).unwrap();
+                assert_eq!(file.metadata().unwrap().nlink(), 2, "round {round}");
+                fs::remove_file(&name).unwrap();
+                assert_eq!(file.metadata().unwrap().nlink(), 1, "round {round}");
+            }
+        });
+    });
+}
