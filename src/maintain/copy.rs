@@ -64,11 +64,12 @@ pub fn plan(from: &Arc<dyn Storage>, to: Option<&dyn Storage>) -> Result<Plan, E
     let mut plan = Plan { roots: roots.clone(), ..Plan::default() };
     for (key, id) in needed(from, &roots)? {
         let size = match from.size(&key) {
-            Err(error) if error.is_not_found() => protected_length(&**from, &key)?,
-            size => size.ok(),
+            Err(error) if error.is_not_found() => {
+                let lost = || damaged(&**from, &format!("{}: lost", from.locate(&key)));
+                protected_length(&**from, &key)?.ok_or_else(lost)?
+            }
+            size => size?,
         };
-        let lost = || damaged(&**from, &format!("{}: lost", from.locate(&key)));
-        let size = size.ok_or_else(lost)?;
         let there = to.and_then(|to| to.size(&key).ok());
         let is_snapshot = id.is_none() && key != CONFIG;
         match (there, to) {
@@ -198,7 +199,10 @@ pub fn copy(
         }
         let whole =
             |bytes: &Bytes| id.is_none_or(|id| id == *blake3::hash(bytes.as_ref()).as_bytes());
-        let read = from.get(key, MAX_PACK).ok().filter(whole);
+        let read = match from.get(key, MAX_PACK) {
+            Err(error) if error.is_not_found() => None,
+            read => Some(read?).filter(whole),
+        };
         let healed = || {
             let all = 0..usize::try_from(*length).ok()?;
             healer.range(from, key, all).map(Bytes::Owned).filter(whole)
