@@ -6,6 +6,7 @@
 //! until it sees that a file has another length or time. What has another content but these, it is
 //! told of.
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use fuser::{INodeNo, Notifier};
 
 use crate::diff::{Change, Field, diff};
-use crate::fs::{ArchiveFs, FsError};
+use crate::fs::ArchiveFs;
 use crate::store::{self, list_roots};
 
 /// How long the kernel may keep names and attributes of a mount that follows.
@@ -65,15 +66,14 @@ impl Shown {
         let told = diff(old, new, &mut |path: &[u8], change: Change| {
             if let Change::Modified(_, fields) = change
                 && fields.contains(&Field::Content)
+                && let Ok(place) = new.resolve(path)
             {
                 // It may know nothing of the file.
-                let _ = notifier.inval_inode(INodeNo(new.resolve(path)?.attr.ino), 0, 0);
+                let _ = notifier.inval_inode(INodeNo(place.attr.ino), 0, 0);
             }
-            Ok::<(), FsError>(())
+            Ok::<(), Infallible>(())
         });
-        if let Err(error) = told {
-            log::warn!("{}: told in part what has changed: {error}", new.store().name());
-        }
+        let Ok(()) = told;
     }
 }
 
