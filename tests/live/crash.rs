@@ -44,12 +44,12 @@ impl Chance {
 }
 
 /// Writes, syncs, renames, removes, until the mount is gone.
-fn load(folder: &Path, worker: u64, seed: u64, notes: &Notes, stop: &AtomicBool) {
+fn load(folder: &Path, worker: u64, seed: u64, notes: &Notes, stop: &AtomicBool, cut: &AtomicBool) {
     let mut chance = Chance(seed * 31 + worker);
     while !stop.load(Ordering::Relaxed) {
         let what = chance.next(8);
         let done = match what {
-            0..=3 => replace(folder, worker, &mut chance, notes, stop),
+            0..=3 => replace(folder, worker, &mut chance, notes, cut),
             4 => scratch_files(folder, worker, &mut chance),
             5 => append(folder, worker, &mut chance),
             6 => move_folder(folder, worker, &mut chance),
@@ -69,7 +69,7 @@ fn replace(
     worker: u64,
     chance: &mut Chance,
     notes: &Notes,
-    stop: &AtomicBool,
+    cut: &AtomicBool,
 ) -> io::Result<()> {
     let name = format!("safe-{worker}-{}", chance.next(12));
     let length = usize::try_from(chance.next(3) * chance.next(60_000)).unwrap();
@@ -83,7 +83,7 @@ fn replace(
     File::open(folder)?.sync_all()?;
     // Without power nobody would hear of it. But a disk that is cut off lets a sync that is under
     // way go well now and then: ext4 finds no transaction any more that it would have to wait for.
-    if !stop.load(Ordering::Relaxed) {
+    if !cut.load(Ordering::Relaxed) {
         notes.lock().unwrap().insert(name, Safe { content, next: None });
     }
     Ok(())
@@ -188,12 +188,12 @@ fn end_again_and_again(options: &[&str], seed: u64, disk: Option<&Disk>) {
     for round in 0..kills() {
         let mount = Mount::writable(&store, options);
         mount.watch(|folder| check(folder, &mut notes.lock().unwrap()));
-        let stop = AtomicBool::new(false);
+        let [stop, cut] = [false, false].map(AtomicBool::new);
         let folder = mount.path().to_owned();
         thread::scope(|scope| {
             for worker in 0..2 {
-                let (folder, notes, stop) = (&folder, &notes, &stop);
-                scope.spawn(move || load(folder, worker, seed * 1000 + round, notes, stop));
+                let (folder, notes, stop, cut) = (&folder, &notes, &stop, &cut);
+                scope.spawn(move || load(folder, worker, seed * 1000 + round, notes, stop, cut));
             }
             let start = Instant::now();
             let life = Duration::from_millis(50 + chance.next(1500));
@@ -202,7 +202,10 @@ fn end_again_and_again(options: &[&str], seed: u64, disk: Option<&Disk>) {
                 assert!(!ended, "ended by itself: {}", mount.log());
             }
             stop.store(true, Ordering::Relaxed);
-            disk.inspect(|disk| disk.cut());
+            if let Some(disk) = disk {
+                cut.store(true, Ordering::Relaxed);
+                disk.cut();
+            }
             mount.kill();
         });
         disk.inspect(|disk| disk.again());
