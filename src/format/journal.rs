@@ -3,8 +3,8 @@
 use super::wire::{Cursor, Put};
 use super::xattrs::{parse_set, put_set};
 use super::{
-    ENVELOPE_LEN, FormatError, ID_LEN, Id, Inode, Kind, MAX_PAGE_XATTRS, MAX_TARGET, Problem,
-    Section, Time, XattrSet, open, seal, valid_name,
+    ENVELOPE_LEN, FormatError, ID_LEN, Id, Inode, Kind, MAX_BLOCK, MAX_PAGE_XATTRS, MAX_RUN,
+    MAX_TARGET, Problem, Section, Time, XattrSet, open, seal, valid_name,
 };
 
 const NODE: u8 = 1;
@@ -12,6 +12,7 @@ const ENTRY: u8 = 2;
 const DATA: u8 = 3;
 const ZEROS: u8 = 4;
 const CUT: u8 = 5;
+const BLOCKS: u8 = 6;
 /// The root folder.
 const ROOT: u64 = 1;
 /// Inodes of a live store have lower numbers.
@@ -64,7 +65,7 @@ pub enum Change {
         /// The inode, and what it is.
         to: Option<(u64, Kind)>,
     },
-    /// A range of a file is that of the spool, or with `None` zeros.
+    /// What a range of a file is.
     Data {
         /// The file.
         number: u64,
@@ -72,8 +73,8 @@ pub enum Change {
         offset: u64,
         /// How long it is; not 0.
         length: u64,
-        /// Where it is in the spool.
-        at: Option<u64>,
+        /// Where its bytes are.
+        at: At,
     },
     /// A file was cut to that size: what was changed after it is gone.
     Cut {
@@ -82,6 +83,44 @@ pub enum Change {
         /// The size.
         size: u64,
     },
+}
+
+/// Where the bytes of a range of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// Nowhere: they are zeros.
+    Hole,
+    /// In the spool, from there on.
+    Spool(u64),
+    /// In the archive.
+    Blocks(Blocks),
+}
+
+/// Bytes of a run of blocks of the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocks {
+    /// One more than the blocks' origin among those of the tree of the root below.
+    pub origin: u32,
+    /// The first block's number.
+    pub first: u32,
+    /// How many blocks.
+    pub count: u32,
+    /// What the whole run comes to, in bytes.
+    pub bytes: u64,
+    /// How many of these come before the range.
+    pub skip: u64,
+}
+
+impl At {
+    /// The place of what comes so many bytes later.
+    #[must_use]
+    pub fn skip(self, bytes: u64) -> Self {
+        match self {
+            Self::Hole => Self::Hole,
+            Self::Spool(at) => Self::Spool(at + bytes),
+            Self::Blocks(blocks) => Self::Blocks(Blocks { skip: blocks.skip + bytes, ..blocks }),
+        }
+    }
 }
 
 impl JournalHead {
@@ -158,11 +197,21 @@ impl Change {
                 out.extend(&**name);
             }
             Self::Data { number, offset, length, at } => {
-                out.push(if at.is_some() { DATA } else { ZEROS });
-                out.put_u64(*number);
-                out.put_u64(*offset);
-                out.put_u64(*length);
-                at.iter().for_each(|at| out.put_u64(*at));
+                out.push(match at {
+                    At::Hole => ZEROS,
+                    At::Spool(_) => DATA,
+                    At::Blocks(_) => BLOCKS,
+                });
+                [number, offset, length].iter().for_each(|value| out.put_u64(**value));
+                match at {
+                    At::Hole => {}
+                    At::Spool(at) => out.put_u64(*at),
+                    At::Blocks(Blocks { origin, first, count, bytes, skip }) => {
+                        [origin, first, count].iter().for_each(|value| out.put_u32(**value));
+                        out.put_u64(*bytes);
+                        out.put_u64(*skip);
+                    }
+                }
             }
             Self::Cut { number, size } => {
                 out.push(CUT);
@@ -251,11 +300,20 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
             };
             Ok(Change::Entry { folder, name: name.into(), to })
         }
-        tag @ (DATA | ZEROS) => {
+        tag @ (DATA | ZEROS | BLOCKS) => {
             let (number, offset, length) = (inode_number(cursor)?, cursor.u64()?, cursor.u64()?);
-            let at = if tag == DATA { Some(cursor.u64()?) } else { None };
+            let at = match tag {
+                DATA => At::Spool(cursor.u64()?),
+                BLOCKS => At::Blocks(parse_blocks(cursor)?),
+                _ => At::Hole,
+            };
             let fits = |at: u64| at.checked_add(length).is_some_and(|end| end <= MAX_OFFSET);
-            if length == 0 || !fits(offset) || !at.is_none_or(fits) {
+            let is_there = match at {
+                At::Hole => true,
+                At::Spool(at) => fits(at),
+                At::Blocks(Blocks { bytes, skip, .. }) => length <= bytes - skip,
+            };
+            if length == 0 || !fits(offset) || !is_there {
                 return Err(Problem::Malformed("range of a change"));
             }
             Ok(Change::Data { number, offset, length, at })
@@ -263,6 +321,16 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
         CUT => Ok(Change::Cut { number: inode_number(cursor)?, size: cursor.u64()? }),
         _ => Err(Problem::Malformed("unknown change")),
     }
+}
+
+fn parse_blocks(cursor: &mut Cursor<'_>) -> Result<Blocks, Problem> {
+    let (origin, first, count) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+    let (bytes, skip) = (cursor.u64()?, cursor.u64()?);
+    let most = u64::from(count) * MAX_BLOCK as u64;
+    if origin == 0 || count > MAX_RUN || bytes > most || skip >= bytes {
+        return Err(Problem::Malformed("run of blocks of a change"));
+    }
+    Ok(Blocks { origin, first, count, bytes, skip })
 }
 
 fn parse_node(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
@@ -330,6 +398,7 @@ mod tests {
             times: Some((time, Time::default())),
             ..Inode::default()
         };
+        let blocks = Blocks { origin: 1, first: 2, count: 3, bytes: 10, skip: 4 };
         let changes = vec![
             Change::Node {
                 number: 9,
@@ -340,8 +409,9 @@ mod tests {
             },
             Change::Entry { folder: 1, name: (*b"x").into(), to: Some((9, Kind::Symlink)) },
             Change::Entry { folder: 1, name: (*b"y").into(), to: None },
-            Change::Data { number: 9, offset: 5, length: 6, at: Some(7) },
-            Change::Data { number: 9, offset: 5, length: 6, at: None },
+            Change::Data { number: 9, offset: 5, length: 6, at: At::Spool(7) },
+            Change::Data { number: 9, offset: 5, length: 6, at: At::Hole },
+            Change::Data { number: 9, offset: 5, length: 6, at: At::Blocks(blocks) },
             Change::Cut { number: 9, size: 3 },
         ];
         let mut payload = Vec::new();

@@ -4,7 +4,7 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::{ArchiveFs, FsError, Seek};
-use crate::format::{Extent, Kind};
+use crate::format::{Blocks, Extent, Kind};
 use crate::index::{FrameId, Missing, Piece, Run};
 use crate::storage::StorageError;
 use crate::store::{self, Cause, Frame};
@@ -193,6 +193,31 @@ impl ArchiveFs {
         Ok(())
     }
 
+    /// So many bytes of a run of blocks, if all of that is inflated or does not have to be.
+    ///
+    /// # Errors
+    /// If what holds any of these bytes is damaged or not there.
+    pub fn read_blocks(
+        &self,
+        blocks: &Blocks,
+        length: u64,
+        only_ready: bool,
+    ) -> Result<Option<Data>, FsError> {
+        let Blocks { origin, first, count, bytes, skip } = *blocks;
+        let extent = Extent { inode: 0, offset: 0, bytes, origin, first, count };
+        let want = usize::try_from(length).map_err(|_| FsError::TooLarge)?;
+        let mut gather = Gather::new(want, only_ready);
+        match self.read_extent(&extent, skip, skip.saturating_add(length), &mut gather) {
+            Ok(()) => Ok(Some(gather.data()).filter(|data| data.len() == want)),
+            Err(Failure::Unready) => Ok(None),
+            Err(failure) => {
+                let error = self.cause(failure);
+                log::error!("blocks {first} to {} cannot be read: {error}", first + count);
+                Err(FsError::Damaged(Arc::new(error)))
+            }
+        }
+    }
+
     fn read_extent(
         &self,
         extent: &Extent,
@@ -229,15 +254,19 @@ impl ArchiveFs {
         })
     }
 
-    /// Logs which bytes of which file cannot be read, and why.
-    fn hurt(&self, ino: u64, from: u64, to: u64, failure: Failure) -> FsError {
-        let error = match failure {
+    fn cause(&self, failure: Failure) -> store::Error {
+        match failure {
             Failure::Tree(error) => error.into(),
             Failure::Store(error) => error,
             Failure::Missing | Failure::Unready => {
                 store::Error::new(&self.store.name(), Cause::Missing(Missing))
             }
-        };
+        }
+    }
+
+    /// Logs which bytes of which file cannot be read, and why.
+    fn hurt(&self, ino: u64, from: u64, to: u64, failure: Failure) -> FsError {
+        let error = self.cause(failure);
         let path = crate::monitor::show(&self.path_of(ino));
         log::error!("{path}: bytes {from} to {to} cannot be read: {error}");
         FsError::Damaged(Arc::new(error))

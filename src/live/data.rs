@@ -9,7 +9,7 @@ use super::names::touch;
 use super::pieces::Piece;
 use super::state::{Source, Span, State};
 use super::{LiveFs, now};
-use crate::format::Kind;
+use crate::format::{At, Kind};
 use crate::fs::{ArchiveFs, Data, FsError, Seek};
 use crate::storage::StorageError;
 
@@ -115,12 +115,14 @@ impl LiveFs {
             let Some(node) = state.active.nodes.get(&ino) else { return Err(FsError::NoEntry) };
             node.pieces.walk(offset, end, |from, to, piece| {
                 let length = to - from;
-                let at = piece.and_then(|piece| piece.at);
-                let at = at.unwrap_or_else(|| {
-                    let at = spool.allocate(length);
-                    fresh.push((from, Piece { length, at: Some(at) }));
-                    at
-                });
+                let at = match piece {
+                    Some(Piece { at: At::Spool(at), .. }) => at,
+                    _ => {
+                        let at = spool.allocate(length);
+                        fresh.push((from, Piece { length, at: At::Spool(at) }));
+                        at
+                    }
+                };
                 let within = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
                 puts.push(Put { from: within(from - offset), length: within(length), at });
             });
@@ -159,9 +161,15 @@ impl LiveFs {
                 }
                 (state.spans(ino, from, to), Arc::clone(&state.under(ino).base))
             };
-            let frozen = spans.iter().filter(|span| matches!(span.source, Source::Base));
-            for span in frozen {
-                base.read(ino, span.from, u32::try_from(span.to - span.from).unwrap_or(1))?;
+            for Span { from, to, source } in spans {
+                let length = to - from;
+                match source {
+                    Source::Base => {
+                        drop(base.read(ino, from, u32::try_from(length).unwrap_or(1))?)
+                    }
+                    Source::Blocks(blocks) => drop(base.read_blocks(&blocks, length, false)?),
+                    Source::Hole | Source::Spool(..) => {}
+                }
             }
         }
         Ok(())
@@ -181,7 +189,7 @@ impl LiveFs {
             node.inode.mtime = at;
             touch(&mut node.inode, at);
             if offset < end {
-                state.active.set_data(ino, offset, Piece { length: end - offset, at: None });
+                state.active.set_data(ino, offset, Piece { length: end - offset, at: At::Hole });
             }
             Ok(())
         })
@@ -230,8 +238,8 @@ impl LiveFs {
                     (Some((first, _)), Seek::Data) if first > from => Some(from),
                     (Some((_, last)), Seek::Data) => Some(last).filter(|last| *last < to),
                 },
-                (Source::Spool(..), Seek::Data) => Some(from),
-                (Source::Spool(..), Seek::Hole) => None,
+                (Source::Spool(..) | Source::Blocks(_), Seek::Data) => Some(from),
+                (Source::Spool(..) | Source::Blocks(_), Seek::Hole) => None,
                 (Source::Base, _) => match base.seek(ino, from, whence) {
                     Ok(found) => Some(found).filter(|found| *found < to),
                     Err(FsError::NoData) => None,
@@ -285,6 +293,12 @@ pub fn read_span(
         Source::Spool(spool, at) => {
             bytes.resize(start + length, 0);
             spool.read(*at, &mut bytes[start..])?;
+        }
+        Source::Blocks(blocks) => {
+            let Some(data) = base.read_blocks(blocks, span.to - span.from, only_ready)? else {
+                return Ok(false);
+            };
+            bytes.extend_from_slice(&data);
         }
         Source::Base => {
             let mut at = span.from;

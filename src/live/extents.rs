@@ -1,5 +1,7 @@
 //! Which blocks of a changed file stay, and which of its bytes are cut anew.
 
+use std::ops::Range;
+
 use super::state::{Source, Span};
 use crate::format::Extent;
 use crate::fs::{ArchiveFs, FsError};
@@ -52,6 +54,12 @@ pub fn parts(base: &ArchiveFs, ino: u64, spans: &[Span]) -> Result<Vec<Part>, Fs
             }
             Source::Spool(..) => cut(&mut parts, from, to),
             Source::Base => keep(base, ino, from, to, &mut parts)?,
+            // Where its run begins may lie before the file does, so it counts from there.
+            Source::Blocks(blocks) => {
+                let (start, end) = (blocks.skip, blocks.skip + (to - from));
+                let run = Run { first: blocks.first, count: blocks.count, bytes: blocks.bytes };
+                keep_some(base.store(), blocks.origin, run, start..end, from, &mut parts)?;
+            }
         }
     }
     Ok(parts)
@@ -92,7 +100,10 @@ fn keep(
             let Extent { bytes, origin, first, count, .. } = *extent;
             parts.push(Part::Kept(Stretch { bytes, origin, first, count }));
         } else {
-            keep_some(store, extent, from, to, parts)?;
+            let Extent { offset, bytes, origin, first, count, .. } = *extent;
+            let range = from.saturating_sub(offset)..to.min(extent.end()) - offset;
+            let run = Run { first, count, bytes };
+            keep_some(store, origin, run, range, at, parts)?;
         }
         at = end;
         Ok(at < to)
@@ -103,46 +114,48 @@ fn keep(
     }
 }
 
-/// The blocks of an extent that lie in `from..to`, which not all do.
+/// Keeps the blocks of a run that lie whole in that `range` of it, which is from `at` on in the
+/// file; the rest of the range is cut.
 fn keep_some(
     store: &Store,
-    extent: &Extent,
-    from: u64,
-    to: u64,
+    origin: u32,
+    run: Run,
+    range: Range<u64>,
+    at: u64,
     parts: &mut Vec<Part>,
 ) -> Result<(), FsError> {
     let lost = |_| missing(store);
-    let origin = store.origin(extent.origin).map_err(lost)?;
-    let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
-    let mut start = extent.offset;
-    for (number, length) in (extent.first..).zip(store.index().lengths(origin, run).map_err(lost)?)
-    {
-        let end = start + u64::from(length);
-        if start >= from && end <= to {
-            let bytes = u64::from(length);
-            match parts.last_mut() {
-                Some(Part::Kept(last))
-                    if last.origin == extent.origin
-                        && u64::from(last.first) + u64::from(last.count) == u64::from(number)
-                        && number != extent.first =>
-                {
-                    last.count += 1;
-                    last.bytes += bytes;
-                }
-                _ => {
-                    let origin = extent.origin;
-                    parts.push(Part::Kept(Stretch { bytes, origin, first: number, count: 1 }));
-                }
-            }
-        } else if start.max(from) < end.min(to) {
-            cut(parts, start.max(from), end.min(to));
+    let lengths = store.index().lengths(store.origin(origin).map_err(lost)?, run).map_err(lost)?;
+    let mut start = 0;
+    for (number, length) in (run.first..).zip(lengths) {
+        let bytes = u64::from(length);
+        let (first, last) = (range.start.max(start), range.end.min(start + bytes));
+        start += bytes;
+        if first >= last {
+            continue;
         }
-        start = end;
+        if last - first < bytes {
+            let in_file = |byte: u64| at + (byte - range.start);
+            cut(parts, in_file(first), in_file(last));
+            continue;
+        }
+        match parts.last_mut() {
+            Some(Part::Kept(last))
+                if last.origin == origin
+                    && u64::from(last.first) + u64::from(last.count) == u64::from(number)
+                    && number != run.first =>
+            {
+                last.count += 1;
+                last.bytes += bytes;
+            }
+            _ => parts.push(Part::Kept(Stretch { bytes, origin, first: number, count: 1 })),
+        }
     }
     Ok(())
 }
 
-fn missing(store: &Store) -> FsError {
+/// The error that the index of the archive does not have what a file needs.
+pub fn missing(store: &Store) -> FsError {
     let error = crate::store::Error::new(&store.name(), Cause::Missing(crate::index::Missing));
     FsError::Damaged(std::sync::Arc::new(error))
 }

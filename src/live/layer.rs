@@ -8,7 +8,7 @@ use super::log::{Beginning, Log};
 use super::pieces::{Piece, Pieces};
 use super::spool::Spool;
 use crate::format::{
-    Change, Inode, JournalBase, JournalHead, Kind, Problem, Section, XattrSet, put_node,
+    At, Change, Inode, JournalBase, JournalHead, Kind, Problem, Section, XattrSet, put_node,
 };
 use crate::storage::{ErrorKind, StorageError};
 use crate::tree::Found;
@@ -16,7 +16,7 @@ use crate::tree::Found;
 /// What a change takes in a journal at most, about, in bytes; targets and attributes apart.
 const NODE_BYTES: usize = 160;
 /// What an inode takes in memory, about, in bytes; a name; and a range of a file.
-const HELD: (usize, usize, usize) = (480, 120, 64);
+const HELD: (usize, usize, usize) = (480, 120, 96);
 
 /// An inode that was made or changed.
 #[derive(Debug, Clone, Default)]
@@ -187,7 +187,7 @@ impl Layer {
         let mut layer = Self::new(number, spool, log);
         let log = Arc::clone(&layer.log);
         log.replay(|change| {
-            if let Change::Data { at: Some(at), length: bytes, .. } = change
+            if let Change::Data { at: At::Spool(at), length: bytes, .. } = change
                 && at + bytes > length
             {
                 return Err(ErrorKind::Short(at + bytes).of(&path.display().to_string()));
@@ -195,7 +195,7 @@ impl Layer {
             layer.apply(change);
             Ok(())
         })?;
-        let used = layer.nodes.values().map(|node| node.pieces.bytes()).sum();
+        let used = layer.nodes.values().map(|node| node.pieces.spooled()).sum();
         layer.spool.set_used(used);
         Ok(Some(layer))
     }
@@ -294,7 +294,7 @@ impl Layer {
     fn drop_data(&mut self, number: u64, from: u64, to: u64) {
         let Some(node) = self.nodes.get(&number) else { return };
         node.pieces.walk(from, to, |_, _, piece| {
-            if let Some(Piece { length, at: Some(at) }) = piece {
+            if let Some(Piece { length, at: At::Spool(at) }) = piece {
                 self.dropped.push((at, length));
             }
         });

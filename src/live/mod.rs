@@ -19,7 +19,7 @@
 //! | `state` | the layers and the root together |
 //! | `names` | make, link, unlink, rename; `leaving` what the kernel is told of it |
 //! | `attributes` | modes, owners, times, extended attributes; `acl` what they mean together |
-//! | `data` | read, write, truncate, punch |
+//! | `data` | read, write, truncate, punch; `copy` from file to file |
 //! | `orphans` | files without a name that are open |
 //! | `list` | folders, listed so that a listing goes on across changes |
 //! | `open` | from a store to a file system, also after a crash |
@@ -34,6 +34,7 @@ mod acl;
 mod attributes;
 mod commit;
 mod control;
+mod copy;
 mod data;
 mod extents;
 mod figures;

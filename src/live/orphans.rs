@@ -13,6 +13,7 @@ use super::packer::MARGIN;
 use super::pieces::{Piece, Pieces};
 use super::spool::Spool;
 use super::state::{Below, Source, State};
+use crate::format::At;
 use crate::fs::FsError;
 
 /// Layers that are kept for such files alone, at most, and what these take, in bytes: of the disk
@@ -88,7 +89,7 @@ impl LiveFs {
             // Some may have been closed.
             if let Some(below) = state.orphans.get_mut(ino) {
                 below.layers = vec![Arc::clone(&carried)];
-                if node.inherited == 0 {
+                if node.inherited == 0 && node.pieces.spooled() == node.pieces.bytes() {
                     // Nothing of it is in a root: none has to be kept for it.
                     below.base = Arc::clone(&newest);
                 }
@@ -114,8 +115,9 @@ fn carry(live: &Path, orphans: &HashMap<u64, Below>) -> Result<Layer, FsError> {
         for span in spans {
             let length = span.to - span.from;
             let at = match &span.source {
-                Source::Spool(spool, at) => Some(copy(spool, *at, length, &layer.spool)?),
-                Source::Hole => None,
+                Source::Spool(spool, at) => At::Spool(copy(spool, *at, length, &layer.spool)?),
+                Source::Hole => At::Hole,
+                Source::Blocks(blocks) => At::Blocks(*blocks),
                 Source::Base => {
                     carried.inherited = span.to;
                     continue;

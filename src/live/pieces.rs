@@ -2,19 +2,31 @@
 
 use std::collections::BTreeMap;
 
-/// A range of a file that was written, or made a hole.
+use crate::format::{At, Blocks};
+
+/// A range of a file that was written, copied, or made a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// How long it is, in bytes; not 0.
     pub length: u64,
-    /// Where it is in the spool; `None`: it is zeros.
-    pub at: Option<u64>,
+    /// Where its bytes are.
+    pub at: At,
 }
 
 impl Piece {
     /// What is left of it without its first bytes.
     fn skip(self, bytes: u64) -> Self {
-        Self { length: self.length - bytes, at: self.at.map(|at| at + bytes) }
+        Self { length: self.length - bytes, at: self.at.skip(bytes) }
+    }
+
+    /// Whether `next`, which follows it in a file, does so where its bytes are, too.
+    fn goes_on(&self, next: &Self) -> bool {
+        match (self.at, next.at) {
+            (At::Hole, At::Hole) => true,
+            (At::Blocks(Blocks { bytes, skip, .. }), _) if skip + self.length == bytes => false,
+            (At::Hole, _) | (_, At::Hole) => false,
+            (at, next) => at.skip(self.length) == next,
+        }
     }
 }
 
@@ -43,21 +55,16 @@ impl Pieces {
         let end = offset.saturating_add(piece.length);
         self.clear(offset, end);
         let mut offset = offset;
-        let goes_on = |a: &Piece, b: &Piece| match (a.at, b.at) {
-            (Some(a_at), Some(b_at)) => a_at + a.length == b_at,
-            (None, None) => true,
-            _ => false,
-        };
         if let Some((start, before)) = self.0.range(..offset).next_back().map(|(s, p)| (*s, *p))
             && start + before.length == offset
-            && goes_on(&before, &piece)
+            && before.goes_on(&piece)
         {
             self.0.remove(&start);
             piece = Piece { length: before.length + piece.length, at: before.at };
             offset = start;
         }
         if let Some(after) = self.0.get(&end).copied()
-            && goes_on(&piece, &after)
+            && piece.goes_on(&after)
         {
             self.0.remove(&end);
             piece.length += after.length;
@@ -115,10 +122,20 @@ impl Pieces {
         }
     }
 
+    fn sum(&self, of: impl Fn(&At) -> bool) -> u64 {
+        self.0.values().filter(|piece| of(&piece.at)).map(|piece| piece.length).sum()
+    }
+
     /// Bytes of all pieces that are not zeros.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.0.values().filter(|piece| piece.at.is_some()).map(|piece| piece.length).sum()
+        self.sum(|at| *at != At::Hole)
+    }
+
+    /// Bytes of all pieces that are in the spool.
+    #[must_use]
+    pub fn spooled(&self) -> u64 {
+        self.sum(|at| matches!(at, At::Spool(_)))
     }
 }
 
@@ -140,9 +157,9 @@ mod tests {
             for (offset, length, what) in changes {
                 match what {
                     0 => pieces.clear(offset, offset + length),
-                    1 => pieces.set(offset, Piece { length, at: None }),
+                    1 => pieces.set(offset, Piece { length, at: At::Hole }),
                     _ => {
-                        pieces.set(offset, Piece { length, at: Some(spool) });
+                        pieces.set(offset, Piece { length, at: At::Spool(spool) });
                         spool += length;
                     }
                 }
@@ -158,8 +175,9 @@ mod tests {
                 for byte in start..end {
                     let expected = match piece {
                         None => 0,
-                        Some(Piece { at: None, .. }) => 1,
-                        Some(Piece { at: Some(at), .. }) => at + byte - start + 2,
+                        Some(Piece { at: At::Hole, .. }) => 1,
+                        Some(Piece { at: At::Spool(at), .. }) => at + byte - start + 2,
+                        Some(Piece { at: At::Blocks(run), .. }) => run.skip + byte - start + 2,
                     };
                     let there = plain.get(usize::try_from(byte).unwrap()).copied().unwrap_or(0);
                     assert_eq!(there, expected);

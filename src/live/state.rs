@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::layer::{Layer, Node};
 use super::pieces::Piece;
-use crate::format::{Inode, Kind, XattrSet};
+use crate::format::{At, Blocks, Inode, Kind, XattrSet};
 use crate::fs::{ArchiveFs, FsError};
 use crate::tree::Found;
 
@@ -27,6 +27,8 @@ pub enum Source {
     Spool(Arc<super::spool::Spool>, u64),
     /// The same bytes of the same file of the root.
     Base,
+    /// Blocks that the root has.
+    Blocks(Blocks),
 }
 
 /// Bytes `from..to` of a file, and where they come from.
@@ -107,8 +109,9 @@ fn over(
 ) {
     node.pieces.walk(from, to, |from, to, piece| {
         let source = match piece {
-            Some(Piece { at: Some(at), .. }) => Source::Spool(Arc::clone(&layer.spool), at),
-            Some(Piece { at: None, .. }) => Source::Hole,
+            Some(Piece { at: At::Spool(at), .. }) => Source::Spool(Arc::clone(&layer.spool), at),
+            Some(Piece { at: At::Blocks(blocks), .. }) => Source::Blocks(blocks),
+            Some(Piece { at: At::Hole, .. }) => Source::Hole,
             None => {
                 let split = node.inherited.clamp(from, to);
                 if from < split {

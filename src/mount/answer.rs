@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fuser::{
     Errno, FileType, INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyLseek, ReplyWrite, ReplyXattr,
+    ReplyEntry, ReplyLseek, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 
 use super::adapter::{FOREVER, GENERATION};
@@ -156,17 +156,37 @@ pub(super) fn entry(fs: &LiveFs, found: Result<Attr, FsError>, reply: ReplyEntry
     }
 }
 
-/// Writes, and replies that it was done.
-pub(super) fn write(
-    fs: &LiveFs,
-    ino: u64,
-    offset: u64,
-    data: &[u8],
-    kill: bool,
-    reply: ReplyWrite,
-) {
-    match fs.write(ino, offset, data, kill) {
-        Ok(written) => reply.written(written),
+/// Replies how many bytes were written, or why not.
+pub(super) fn written(result: Result<u64, FsError>, reply: ReplyWrite) {
+    match result {
+        // Never more than was asked for, which fits.
+        Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// Syncs all that was written, and replies that it is safe.
+pub(super) fn synced(fs: &LiveFs, reply: ReplyEmpty) {
+    match fs.sync() {
+        Ok(()) => reply.ok(),
+        Err(error) => {
+            log::error!("{error}");
+            reply.error(errno(&error.into()));
+        }
+    }
+}
+
+/// Replies how much room there is for what is written.
+pub(super) fn disk(fs: &LiveFs, reply: ReplyStatfs) {
+    match fs.disk() {
+        Ok((disk, inodes)) => {
+            let unit = u32::try_from(disk.f_frsize).unwrap_or(4096);
+            let (free, available) = (disk.f_bfree, disk.f_bavail);
+            // As many more as there is room for names.
+            let more = disk.f_bavail.saturating_mul(16);
+            let all = inodes.saturating_add(more);
+            reply.statfs(disk.f_blocks, free, available, all, more, unit, 255, unit);
+        }
         Err(error) => reply.error(errno(&error)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo};
+use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 
 use crate::format::{Kind, Time};
 use crate::fs::Attr;
@@ -87,6 +87,14 @@ fn device_number(device: u64) -> u32 {
 pub(super) fn device_of(number: u32) -> u64 {
     let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
     rustix::fs::makedev((number >> 8) & 0xfff, minor)
+}
+
+/// A time as the kernel says it.
+pub(super) fn time(time: TimeOrNow) -> Time {
+    Time::from(match time {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    })
 }
 
 #[cfg(test)]

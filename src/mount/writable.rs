@@ -14,17 +14,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, IoctlFlags, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::adapter::{FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST};
 use super::answer::{
-    allocate, done, entry, errno, fill, fill_plus, find, seek, target, write, xattr, xattr_names,
+    allocate, disk, done, entry, errno, fill, fill_plus, find, seek, synced, target, written,
+    xattr, xattr_names,
 };
-use super::attributes::{bare_folder, device_of, file_attr};
+use super::attributes::{bare_folder, device_of, file_attr, time};
 use super::linger::Linger;
 use super::links::Links;
 use super::pool::Pool;
@@ -101,21 +102,8 @@ impl Writable {
 
     fn sync(&self, reply: ReplyEmpty) {
         let fs = Arc::clone(&self.fs);
-        self.readers.run(move || match fs.sync() {
-            Ok(()) => reply.ok(),
-            Err(error) => {
-                log::error!("{error}");
-                reply.error(errno(&error.into()));
-            }
-        });
+        self.readers.run(move || synced(&fs, reply));
     }
-}
-
-fn time(time: TimeOrNow) -> Time {
-    Time::from(match time {
-        TimeOrNow::SpecificTime(time) => time,
-        TimeOrNow::Now => SystemTime::now(),
-    })
 }
 
 impl Filesystem for Writable {
@@ -368,10 +356,12 @@ impl Filesystem for Writable {
         let _next = self.linger.request();
         let kill = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         if self.fs.is_quick_to_write(ino.0, data.len() as u64) {
-            return write(&self.fs, ino.0, offset, data, kill, reply);
+            return written(self.fs.write(ino.0, offset, data, kill).map(u64::from), reply);
         }
         let (fs, data) = (Arc::clone(&self.fs), data.to_vec());
-        self.waiters.run(move || write(&fs, ino.0, offset, &data, kill, reply));
+        self.waiters.run(move || {
+            written(fs.write(ino.0, offset, &data, kill).map(u64::from), reply);
+        });
     }
 
     fn fallocate(
@@ -464,18 +454,27 @@ impl Filesystem for Writable {
         self.with_memory(move |fs| done(fs.remove_xattr(ino.0, &name), reply));
     }
 
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        from: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        to: INodeNo,
+        _: FileHandle,
+        at: u64,
+        length: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        self.waiters.run(move || {
+            written(fs.copy_range((from.0, offset), (to.0, at), length), reply);
+        });
+    }
+
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        match self.fs.disk() {
-            Ok((disk, inodes)) => {
-                let unit = u32::try_from(disk.f_frsize).unwrap_or(4096);
-                let (free, available) = (disk.f_bfree, disk.f_bavail);
-                // As many more as there is room for names.
-                let more = disk.f_bavail.saturating_mul(16);
-                let all = inodes.saturating_add(more);
-                reply.statfs(disk.f_blocks, free, available, all, more, unit, 255, unit);
-            }
-            Err(error) => reply.error(errno(&error)),
-        }
+        disk(&self.fs, reply);
     }
 
     fn ioctl(

@@ -4,10 +4,10 @@
 use std::fs;
 
 use packfs::format::{
-    BlockHash, Change, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent, ExtentPage,
-    FrameRecord, IndexBuilder, Inode, InodePage, JournalBase, JournalHead, Kind, Member, ObjectRef,
-    PackFooter, PageRef, ParityTable, Protected, Range, Root, Section, Snapshot, Time, Totals,
-    TreeFooter, open, seal_group,
+    At, BlockHash, Blocks, Change, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
+    ExtentPage, FrameRecord, IndexBuilder, Inode, InodePage, JournalBase, JournalHead, Kind,
+    Member, ObjectRef, PackFooter, PageRef, ParityTable, Protected, Range, Root, Section, Snapshot,
+    Time, Totals, TreeFooter, open, seal_group,
 };
 
 use super::folder;
@@ -129,13 +129,15 @@ fn journal() -> Vec<u8> {
         xattrs: vec![(b"user.a".to_vec(), vec![1])],
     };
     let entry = |to| Change::Entry { folder: 1, name: (*b"name").into(), to };
+    let blocks = Blocks { origin: 1, first: 2, count: 3, bytes: 10, skip: 4 };
     let changes = [
         node(inode),
         node(Inode { times: Some(Default::default()), ..Inode::default() }),
         entry(Some((9, Kind::Symlink))),
         entry(None),
-        Change::Data { number: 9, offset: 5, length: 6, at: Some(7) },
-        Change::Data { number: 9, offset: 5, length: 6, at: None },
+        Change::Data { number: 9, offset: 5, length: 6, at: At::Spool(7) },
+        Change::Data { number: 9, offset: 5, length: 6, at: At::Hole },
+        Change::Data { number: 9, offset: 5, length: 6, at: At::Blocks(blocks) },
         Change::Cut { number: 9, size: 3 },
     ];
     let mut bytes = Vec::new();

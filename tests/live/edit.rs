@@ -7,9 +7,11 @@ use std::path::Path;
 use packfs::compare::CompareOptions;
 use packfs::live::Changes;
 use packfs::tree::ROOT;
+use rustix::fs::copy_file_range;
 
 use super::trial::{Trial, Way};
 use super::{await_commit, stored, with_store};
+use crate::support::command::packfs;
 use crate::support::hostile::noise;
 use crate::support::{Mount, assert_same, exact};
 
@@ -35,6 +37,55 @@ fn one_byte_of_a_large_file() {
     let added = stored(&store) - before;
     assert!(added < 1 << 20, "{added} bytes more");
     Mount::new(&store).assert_same(&scratch.join("source"), &exact());
+}
+
+/// Copies all of a file from there on with copy_file_range(2), and nothing else.
+fn copy(from: &Path, at: u64, to: &Path, to_at: u64) {
+    let from = File::open(from).unwrap();
+    let to = File::options().create(true).write(true).truncate(false).open(to).unwrap();
+    let (mut at, mut to_at) = (at, to_at);
+    while copy_file_range(&from, Some(&mut at), &to, Some(&mut to_at), 1 << 30).unwrap() > 0 {}
+}
+
+#[test]
+fn copies_refer_to_what_is_packed() {
+    let (scratch, store) = with_store(|at| {
+        at.file("large", noise(LARGE, 1));
+        at.sparse("holes", 9_000_000, &[(5000, b"start"), (4_000_123, &noise(900_000, 2))]);
+    });
+    let (source, before) = (scratch.join("source"), stored(&store));
+    let copies = |folder: &Path| {
+        copy(&folder.join("large"), 0, &folder.join("whole"), 0);
+        copy(&folder.join("large"), 12_345_678, &folder.join("part"), 7);
+        copy(&folder.join("holes"), 4999, &folder.join("sparse"), 3);
+        // Of what is not packed yet.
+        copy(&folder.join("part"), 5, &folder.join("again"), 1);
+        open(&folder.join("whole")).write_all_at(b"!", 21 << 20).unwrap();
+        fs::remove_file(folder.join("large")).unwrap();
+    };
+    {
+        let mount = Mount::writable(&store, &[]);
+        copies(mount.path());
+        let live = packfs!("info", "--live", "--json", mount.path()).run().ok();
+        let live: serde_json::Value = serde_json::from_str(&live.text()).unwrap();
+        let spooled = live["changes"]["spool"].as_u64().unwrap();
+        assert!(spooled < 1 << 20, "{spooled} bytes in the spool");
+        copies(&source);
+        let check = |mount: &Mount| {
+            for name in ["whole", "part", "sparse", "again", "holes"] {
+                let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
+                assert!(read(mount.path()) == read(&source), "{name}");
+            }
+        };
+        check(&mount);
+        packfs!("flush", mount.path()).run().ok();
+        // What was removed was all that the copies had been made from.
+        packfs!("gc", store).run().ok();
+        check(&mount);
+    }
+    let added = stored(&store).saturating_sub(before);
+    assert!(added < 1 << 20, "{added} bytes more");
+    packfs!("fsck", "--deep", store).run().ok();
 }
 
 #[test]

@@ -27,6 +27,7 @@ enum Step {
     Write(Index, u64, u64, u8),
     Resize(Index, u64),
     Punch(Index, u64, u64),
+    Copy((Index, u64), (Index, u64), u64),
     Extend(Index, u64, u64),
     Mode(Index, u32),
     Xattr(Index, u8, Option<usize>),
@@ -59,6 +60,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(a, b, c, d)| Step::Write(a, b, c, d)),
         4 => (at(), offset()).prop_map(|(a, b)| Step::Resize(a, b)),
         3 => (at(), offset(), length()).prop_map(|(a, b, c)| Step::Punch(a, b, c)),
+        4 => ((at(), offset()), (at(), offset()), length())
+            .prop_map(|(a, b, c)| Step::Copy(a, b, c)),
         1 => (at(), offset(), length()).prop_map(|(a, b, c)| Step::Extend(a, b, c)),
         1 => (at(), 0..0o2000u32).prop_map(|(a, b)| Step::Mode(a, b)),
         2 => (at(), 0..3u8, prop::option::of(0..300usize))
@@ -118,6 +121,7 @@ impl Trial {
                 data.skip(from.unwrap()).take(length.unwrap()).for_each(|byte| *byte = 0);
                 self.check(ino);
             }
+            Step::Copy(from, to, length) => self.copy(from, to, length),
             Step::Extend(file, from, length) => self.extend(file, from, length),
             Step::Mode(file, mode) => {
                 let ino = self.any(file);
@@ -153,6 +157,33 @@ impl Trial {
         let data = &mut self.now.file(ino).data;
         data.resize(data.len().max(usize::try_from(from + length).unwrap()), 0);
         self.check(ino);
+    }
+
+    fn copy(&mut self, from: (Index, u64), to: (Index, u64), length: u64) {
+        let (Some(a), Some(b)) = (self.any_file(from.0), self.any_file(to.0)) else { return };
+        // What the kernel sees to by itself.
+        if a == b && from.1.abs_diff(to.1) < length {
+            return;
+        }
+        let bytes = |at: u64| usize::try_from(at).unwrap();
+        let source = &self.now.files[&a].data;
+        let start = bytes(from.1).min(source.len());
+        let source = source[start..bytes(from.1 + length).min(source.len())].to_vec();
+        let mut done = 0;
+        while done < source.len() as u64 {
+            let (from, to) = ((a, from.1 + done), (b, to.1 + done));
+            let copied = self.fs().copy_range(from, to, length - done).unwrap();
+            assert!(copied > 0);
+            done += copied;
+        }
+        assert_eq!(done, source.len() as u64);
+        let (data, at) = (&mut self.now.file(b).data, bytes(to.1));
+        if !source.is_empty() {
+            data.resize(data.len().max(at + source.len()), 0);
+            data[at..at + source.len()].copy_from_slice(&source);
+            self.written.push((b, to.1, source));
+        }
+        self.check(b);
     }
 
     fn make(&mut self, folder: u64, name: usize, kind: usize) {
