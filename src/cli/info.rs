@@ -30,7 +30,8 @@ pub(super) struct InfoArgs {
     /// ARCHIVE is a folder that one is mounted on: tell what that mount did so far
     #[arg(long, conflicts_with_all = ["paths", "snapshot"])]
     live: bool,
-    /// Which paths use a block: ORIGIN:NUMBER, or the first digits of its HASH
+    /// Which paths use a block: ORIGIN:NUMBER, as --json tells them of extents, or the first digits
+    /// of its HASH
     #[arg(long, value_name = "BLOCK", value_parser = users::block)]
     #[arg(conflicts_with_all = ["paths", "snapshot", "live"])]
     block: Option<Wanted>,

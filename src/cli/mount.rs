@@ -160,6 +160,11 @@ fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), 
                     --snapshot";
         return Err(Failure::Usage(text.to_owned()));
     }
+    if options.follow && args.archive.is_file() {
+        let image = args.archive.display();
+        let text = format!("{image}: an image never changes; mount it without `follow`");
+        return Err(Failure::Failed(text));
+    }
     if !options.writable {
         let owner = Owner { uid: options.uid, gid: options.gid };
         let at = archive::shown(options.snapshot.as_deref());

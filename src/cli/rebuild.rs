@@ -18,7 +18,7 @@ use super::{Failure, Outcome, archive, logger, size, time};
 use crate::live::Request;
 use crate::maintain::collect::{Collected, collect};
 use crate::maintain::copy::{self, copy};
-use crate::maintain::protect::{percent, protect};
+use crate::maintain::protect::{nothing_lost, percent, protect};
 use crate::maintain::rebuild::{self, Made, RebuildOptions, Rebuilt, Trace};
 use crate::maintain::settings::{self, Change};
 use crate::storage::{Draft, Storage};
@@ -141,6 +141,7 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
         archive::lock(&args.store)?;
     }
     let _alone = if args.dry_run { None } else { Some(alone(&*storage)?) };
+    nothing_lost(&storage)?;
     let plan = rebuild::plan(&storage, &options)?;
     let sum = plan.sum;
     if args.dry_run || (!plan.has_work() && args.parity.is_none()) {
@@ -156,8 +157,7 @@ pub(super) fn run(args: &RebuildArgs) -> Outcome {
         }
         if !change.is_none() {
             let _lock = archive::lock(&args.store)?;
-            settings::write(&storage, change, &progress)?;
-            sum.written += protect(&storage, None, &progress)?;
+            sum.written += settings::apply(&storage, change, &progress)?;
         }
         Ok((sum, collected))
     });

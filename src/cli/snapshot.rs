@@ -14,7 +14,6 @@ use super::{Failure, Outcome, archive, time};
 use crate::format::hex;
 use crate::live::Request;
 use crate::monitor::show;
-use crate::storage::Lock;
 use crate::store::snapshots::{self, Listed};
 use crate::store::{OpenOptions, Store, lost_root};
 
@@ -72,7 +71,7 @@ pub(super) fn run(args: &SnapshotArgs) -> Outcome {
         Verb::Delete { store, name } => {
             let storage = archive::writable(store)?;
             ask_or(store, &Request::Delete(name.clone()), || {
-                let _lock = Lock::take(store)?;
+                let _lock = archive::lock(store)?;
                 snapshots::delete(&*storage, name)?;
                 Ok(ExitCode::SUCCESS)
             })
@@ -80,7 +79,7 @@ pub(super) fn run(args: &SnapshotArgs) -> Outcome {
         Verb::Rename { store, name, new } => {
             let storage = archive::writable(store)?;
             ask_or(store, &Request::Rename(name.clone(), new.clone()), || {
-                let _lock = Lock::take(store)?;
+                let _lock = archive::lock(store)?;
                 snapshots::rename(&*storage, name, new)?;
                 Ok(ExitCode::SUCCESS)
             })
@@ -124,7 +123,7 @@ fn create(store: &Path, name: &str) -> Outcome {
         let name = show(name.as_bytes());
         return print(|output| Ok(writeln!(output, "{name}: root {number}")?));
     }
-    let _lock = Lock::take(store)?;
+    let _lock = archive::lock(store)?;
     // Anew: what is there may have changed until it was locked.
     let store = Store::open(archive::storage(store)?, OpenOptions::default())?;
     if let Some(doubt) = store.doubt() {

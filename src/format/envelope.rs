@@ -2,6 +2,7 @@
 //! Layout: `format-spec.md`, "Envelope". It is the same in every version of the format.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -222,8 +223,10 @@ fn parse(section: Section, bytes: &[u8]) -> Result<(Envelope, &[u8], u64), Probl
     let (stored, inflated) = (head.u64()?, head.u64()?);
     let sum = head.u64()?;
     let payload = head.rest();
-    if payload.len() as u64 != stored {
-        return Err(Problem::Truncated);
+    match (payload.len() as u64).cmp(&stored) {
+        Ordering::Less => return Err(Problem::Truncated),
+        Ordering::Greater => return Err(Problem::Overlong),
+        Ordering::Equal => {}
     }
     // The checksum first: a flipped bit in the version is damage, not a newer packfs.
     if checksum(&bytes[..CHECKSUM_AT], payload) != sum {

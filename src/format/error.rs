@@ -18,6 +18,9 @@ pub enum Problem {
     /// The bytes end before the section does.
     #[error("cut short")]
     Truncated,
+    /// There is something after the section's end.
+    #[error("longer than it says it is")]
+    Overlong,
     /// The magic is that of something else.
     #[error("not found where it should be (wrong magic)")]
     Magic,

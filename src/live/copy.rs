@@ -1,8 +1,8 @@
 //! copy_file_range(2): what the archive has is referred to, the rest is copied.
 //!
 //! A file that is written to may refer to blocks only if the root below has them, and the next root
-//! will. So it is with all that a file has of the root, unless a sealed layer changes that file: the
-//! next root is what the sealed layers come to, and the one after it has what refers to the blocks.
+//! will. So it is with all that a file has of the root, unless a sealed layer changes that file:
+//! the next root is what the sealed layers come to, and the one after that refers to the blocks.
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use rustix::fs::{StatVfs, statvfs};
 
 use super::extents::whole_hole;
 use super::names::touch;
+use super::packer::margin;
 use super::pieces::Piece;
 use super::state::{Source, Span, State};
 use super::{LiveFs, now};
@@ -256,13 +257,16 @@ impl LiveFs {
         }
     }
 
-    /// What the system says of the disk of the store, and how many inodes there are.
+    /// What the system says of the disk of the store, without the room that commits are left, and
+    /// how many inodes there are.
     ///
     /// # Errors
     /// If it says nothing.
     pub fn disk(&self) -> Result<(StatVfs, u64), FsError> {
         let disk = statvfs(&self.live);
-        let disk = disk.map_err(|error| StorageError::io("statfs", error.into()))?;
+        let mut disk = disk.map_err(|error| StorageError::io("statfs", error.into()))?;
+        let blocks = margin(&disk).div_ceil(disk.f_frsize.max(1));
+        disk.f_bavail = disk.f_bavail.saturating_sub(blocks);
         Ok((disk, self.state.read().next.saturating_sub(crate::tree::ROOT)))
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::LiveFs;
 use super::layer::{Layer, Node};
-use super::packer::MARGIN;
 use super::pieces::{Piece, Pieces};
 use super::spool::Spool;
 use super::state::{Below, Source, State};
@@ -76,7 +75,7 @@ impl LiveFs {
             }
             (Kept::of(&state), state.orphans.clone())
         };
-        if !kept.is_too_much() || self.free() < kept.needed.saturating_add(MARGIN) {
+        if !kept.is_too_much() || self.free() < kept.needed {
             return;
         }
         let carried = match carry(&self.live, &orphans) {

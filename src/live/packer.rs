@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rustix::fs::statvfs;
+use rustix::fs::{StatVfs, statvfs};
 
 use super::control::Control;
 use super::{CommitError, LiveFs};
@@ -30,8 +30,15 @@ const PATIENT: i32 = 19;
 const SHARE: u64 = 2;
 /// After a commit that failed, the next attempt waits so long.
 const RETRY: Duration = Duration::from_secs(10);
-/// Room on the disk that is left for what a commit writes besides data, in bytes.
-pub const MARGIN: u64 = 32 << 20;
+/// Room on the disk that is left for what a commit writes besides data: at most so many bytes, and
+/// at most that part of the disk.
+const MARGIN: (u64, u64) = (32 << 20, 16);
+/// The room on a disk that is left for what a commit writes besides data, in bytes.
+pub fn margin(disk: &StatVfs) -> u64 {
+    let (most, part) = MARGIN;
+    most.min(disk.f_blocks.saturating_mul(disk.f_frsize) / part)
+}
+
 /// How much may be written before the room on the disk is looked at again, in bytes.
 const LOOK_AGAIN: u64 = 4 << 20;
 /// How long whoever writes waits for room at most.
@@ -348,7 +355,7 @@ impl LiveFs {
                 (spooled(&state), state.active.nodes.len(), Arc::clone(&state.active.log))
             };
             let free = self.free();
-            let full = log.is_tight() || free < used.saturating_add(bytes).saturating_add(MARGIN);
+            let full = log.is_tight() || free < used.saturating_add(bytes);
             let over = used.saturating_add(bytes) > self.options.spool.max(bytes);
             let crowded = self.is_crowded();
             if used > self.options.spool / SHARE || full || crowded {
@@ -373,9 +380,11 @@ impl LiveFs {
         }
     }
 
-    /// Bytes that are free on the disk of the store.
+    /// Bytes that are free for data on the disk of the store.
     pub(super) fn free(&self) -> u64 {
-        statvfs(&self.live).map_or(u64::MAX / 4, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        statvfs(&self.live).map_or(u64::MAX / 4, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(margin(&disk))
+        })
     }
 
     /// Removes the journal, if nothing is in it.

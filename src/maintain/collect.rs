@@ -7,6 +7,7 @@
 //! holds the [lock](crate::storage::Lock) of the store, so nobody is about to publish a root.
 //!
 //! Parity [lets go](let_go) of what is to go, and the rest is protected anew, before anything goes.
+//! Where the disk is full, it is [given up](give_up), and the rest is protected once there is room.
 //!
 //! Order of writes: packs that link what is left of chains; segments; then roots with these, as
 //! [`reroot`] has it. Order of removals: roots, each held alone so that nobody can begin to read
@@ -21,7 +22,7 @@ use super::links::links;
 use super::listing::list;
 use super::marks::{Unit, mark, open_trees, units, weigh};
 use super::numbers::Numbers;
-use super::protect::let_go;
+use super::protect::{give_up, let_go, protect};
 use super::publish::{put_segment, reroot};
 use crate::format::{Id, ObjectRef, Root, unhex};
 use crate::index::Index;
@@ -191,7 +192,16 @@ fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected,
     let mut swept = Collected { read: survey.read.len() as u64, ..Collected::default() };
     let gone = unneeded_objects(&**storage, &needed)?;
     let going = survey.unneeded.iter().map(|(key, _)| key).chain(&gone).cloned().collect();
-    swept.written = let_go(storage, &going, monitor)?;
+    let full = match let_go(storage, &going, monitor) {
+        Err(error) if error.is_full() => {
+            give_up(&**storage, &going)?;
+            true
+        }
+        written => {
+            swept.written = written?;
+            false
+        }
+    };
     for (key, _alone) in &survey.unneeded {
         swept.bytes += storage.size(key)?;
         storage.delete(key)?;
@@ -208,6 +218,9 @@ fn sweep(storage: &Arc<dyn Storage>, monitor: &dyn Monitor) -> Result<Collected,
         swept.objects += 1;
     }
     swept.bytes += storage.tidy()?;
+    if full {
+        swept.written += protect(storage, None, monitor)?;
+    }
     Ok(swept)
 }
 

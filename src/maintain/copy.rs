@@ -1,5 +1,5 @@
 //! Copies what an archive shows: objects are the same bytes in a store and in an image, and each is
-//! verified by its id on its way. What is damaged is copied as parity makes it good.
+//! verified by its id on its way. Packs that are damaged are copied as parity makes them good.
 //!
 //! Order: packs, index, trees, settings, roots, snapshots. Whatever ends a copy, what is there is
 //! whole, and a copy that is begun again goes on with what is missing. Parity is made anew.

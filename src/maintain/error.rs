@@ -1,7 +1,7 @@
 //! Why what keeps archives healthy cannot be done at all. Damage is no such error.
 
 use crate::ingest::CreateError;
-use crate::storage::StorageError;
+use crate::storage::{ErrorKind, StorageError};
 use crate::store;
 
 /// Why it cannot be done.
@@ -22,6 +22,14 @@ pub enum Error {
     /// It is refused, and why.
     #[error("{0}")]
     Refused(String),
+}
+
+impl Error {
+    /// Whether there is no room left for what was to be written.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Storage(error) if matches!(error.kind, ErrorKind::Full))
+    }
 }
 
 impl From<CreateError> for Error {

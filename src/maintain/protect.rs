@@ -66,6 +66,58 @@ pub fn let_go(
     update(storage, None, going, monitor)
 }
 
+/// Removes all sets that protect something which is about to be removed, before what takes their
+/// place can be written; [`protect`] is to follow.
+///
+/// # Errors
+/// If one can make good what is damaged, or cannot be removed.
+pub fn give_up(storage: &dyn Storage, going: &HashSet<String>) -> Result<(), Error> {
+    let mut gone = Vec::new();
+    for set in sets(storage)?.0 {
+        if set.members().iter().any(|member| going.contains(&member.key)) {
+            not_needed(storage, &set)?;
+            gone.push(set.key);
+        }
+    }
+    remove(storage, gone)
+}
+
+/// Refuses where parity has what is lost: whoever rebuilds could not keep both.
+///
+/// # Errors
+/// If so, or something cannot be read.
+pub fn nothing_lost(storage: &Arc<dyn Storage>) -> Result<(), Error> {
+    let sets = sets(&**storage)?.0;
+    if sets.is_empty() {
+        return Ok(());
+    }
+    let needed: HashSet<String> =
+        needed(storage, &Roots::read(&**storage)?)?.into_iter().map(|(key, _)| key).collect();
+    let members = sets.iter().flat_map(Set::members);
+    lost(&**storage, members.filter(|member| needed.contains(&member.key)))
+}
+
+fn lost<'a>(
+    storage: &dyn Storage,
+    mut members: impl Iterator<Item = &'a Protected>,
+) -> Result<(), Error> {
+    let is_lost =
+        |member: &&Protected| storage.size(&member.key).is_err_and(|error| error.is_not_found());
+    members.find(is_lost).map_or(Ok(()), |member| {
+        let key = storage.locate(&member.key);
+        Err(repair_first(format!("{key}: lost, and parity has it")))
+    })
+}
+
+/// Refuses to do without a set that can make good what is damaged.
+fn not_needed(storage: &dyn Storage, set: &Set) -> Result<(), Error> {
+    if matches!(set.heal(storage)?, Health::Healed(_)) {
+        let key = storage.locate(&set.key);
+        return Err(repair_first(format!("{key}: can make good what is damaged")));
+    }
+    Ok(())
+}
+
 fn update(
     storage: &Arc<dyn Storage>,
     percent: Option<u32>,
@@ -80,10 +132,7 @@ fn update(
     if percent == 0 {
         // What only they can bring back would be lost.
         for set in &sets {
-            if matches!(set.heal(&**storage)?, Health::Healed(_)) {
-                let key = storage.locate(&set.key);
-                return Err(repair_first(format!("{key}: can make good what is damaged")));
-            }
+            not_needed(&**storage, set)?;
         }
         let broken = broken.into_iter().map(|(key, _)| key);
         remove(&**storage, sets.into_iter().map(|set| set.key).chain(broken))?;
@@ -94,13 +143,8 @@ fn update(
         set.percent() != percent || set.members().iter().any(|member| going.contains(&member.key))
     };
     let (old, mut kept): (Vec<Set>, Vec<Set>) = sets.into_iter().partition(leaves);
-    for member in old.iter().flat_map(Set::members) {
-        let lost = storage.size(&member.key).is_err_and(|error| error.is_not_found());
-        if lost && !going.contains(&member.key) {
-            let key = storage.locate(&member.key);
-            return Err(repair_first(format!("{key}: lost, and parity has it")));
-        }
-    }
+    let members = old.iter().flat_map(Set::members);
+    lost(&**storage, members.filter(|member| !going.contains(&member.key)))?;
     let mut gone: Vec<String> = old.into_iter().map(|set| set.key).collect();
     let mut bare = bare(storage, &kept, going)?;
     join(&**storage, &mut kept, &mut bare, &mut gone);

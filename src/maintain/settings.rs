@@ -38,6 +38,27 @@ impl Change {
     }
 }
 
+/// Changes settings and protects what is to be protected then; the caller holds the lock of the
+/// store. Returns the bytes of parity that were written. Where there is no room for these, as much
+/// parity is to be there as before.
+///
+/// # Errors
+/// As [`write`] and [`protect`].
+pub fn apply(
+    storage: &Arc<dyn Storage>,
+    change: Change,
+    monitor: &dyn Monitor,
+) -> Result<u64, Error> {
+    let was = read_config(&**storage)?;
+    write(storage, change, monitor)?;
+    protect(storage, None, monitor).inspect_err(|_| {
+        let config = Config { parity: was.parity, ..change.of(&was) };
+        if let Err(error) = storage.put(CONFIG, &config.encode()) {
+            log::warn!("{error}; parity is still to be what was asked for");
+        }
+    })
+}
+
 /// Changes settings; the caller holds the lock of the store.
 ///
 /// # Errors

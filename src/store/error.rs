@@ -37,7 +37,7 @@ pub enum Cause {
     /// No snapshot can have that name.
     #[error(
         "no snapshot can have that name; it is 1 to 255 bytes of text without / and control \
-         characters, and does not start with a dot"
+         characters, and does not start with a dot, @ or #"
     )]
     SnapshotName,
     /// That name would be taken for something else where a snapshot is named.

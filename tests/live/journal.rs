@@ -324,6 +324,10 @@ fn one_writer_at_a_time() {
 fn changes_that_nobody_committed_are_not_passed_over() {
     let (scratch, store, _) = with_journal();
     packfs!("add", store, scratch.join("source")).run().fails(1, &["mount", "--rw"]);
+    for verb in [&["create", "new"][..], &["delete", "new"], &["rename", "new", "newer"]] {
+        let snapshot = packfs!("snapshot", verb[0], store).args(&verb[1..]);
+        snapshot.run().fails(1, &["mount", "--rw"]);
+    }
     drop(Mount::writable(&store, &[]));
     packfs!("add", store, scratch.join("source")).run().ok();
     assert!(packfs!("ls", store).run().ok().text().contains("file-5"));

@@ -20,6 +20,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::fragile::Fragile;
+use super::sample::packs_read;
 use crate::support::hostile::noise;
 
 /// What a root shows: the content of each file.
@@ -450,26 +451,6 @@ impl Model {
             .collect();
         assert_eq!(there, needed, "what there is, and what is needed");
     }
-}
-
-/// The packs that have some block of some file.
-fn packs_read(fs: &ArchiveFs) -> BTreeSet<String> {
-    let (store, mut packs) = (fs.store(), BTreeSet::new());
-    let tree = store.tree();
-    for at in 0..tree.footer().extents.len() {
-        for extent in tree.extents_of(at).unwrap().extents {
-            let Ok(origin) = store.origin(extent.origin) else { continue };
-            store.index().stretches(origin, extent.first, extent.count, |segment, local, count| {
-                let listed = &store.index().segments()[segment as usize];
-                for block in local..local + count {
-                    let (frame, _) = listed.locate(block).unwrap();
-                    let (_, pack) = listed.frame(frame).unwrap();
-                    packs.insert(packfs::pack::key(&listed.packs()[pack as usize].0));
-                }
-            });
-        }
-    }
-    packs
 }
 
 /// Plays steps, and then checks what is left without readers.

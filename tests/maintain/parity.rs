@@ -342,6 +342,51 @@ fn what_parity_may_make_good_is_not_given_up() {
     }
 }
 
+/// What is done on a small disk of its own; `$1` is an empty folder.
+const FULL: &str = r#"
+    mount -t tmpfs -o size=26m none "$1"
+    cd "$1"
+    mkdir some more mnt
+    head -c 7000000 /dev/urandom >some/file
+    head -c 100000 /dev/urandom >more/other
+    "$PACKFS" create -q some store
+    "$PACKFS" add -q --parity 10 store more/.
+    "$PACKFS" fsck -q store
+    "$PACKFS" mount --rw store mnt
+    rm mnt/file
+    "$PACKFS" umount mnt
+    rm -r some more
+    dd if=/dev/zero of=rest bs=4k || true
+    # There is no room for more parity, and then there is to be as much as before.
+    if "$PACKFS" rebuild -q --parity 100 store; then exit 1; fi
+    if "$PACKFS" fsck store | grep "are to have 100%"; then exit 1; fi
+    "$PACKFS" gc store
+    head -c 5000000 /dev/zero >room
+    rm rest room
+    "$PACKFS" fsck --deep --repair store || test $? -le 1
+    "$PACKFS" fsck --deep store
+    test $(cat store/packs/*/* | wc -c) -lt 200000
+"#;
+
+#[test]
+fn a_full_disk_is_collected_and_has_as_much_parity_as_before() {
+    let scratch = Scratch::new();
+    Packfs::namespace(FULL).arg(scratch.path()).run().ok();
+}
+
+#[test]
+fn nothing_is_rebuilt_while_parity_has_what_is_lost() {
+    let (_scratch, store) = gc::store();
+    packfs!("rebuild", store, "--all", "--parity", "100").run().ok();
+    let keys = layout::object_keys(&store);
+    let pack = keys.iter().find(|key| key.starts_with("packs/")).unwrap();
+    fs::remove_file(store.join(pack)).unwrap();
+    let before = layout::object_keys(&store);
+    let rebuild = packfs!("rebuild", store, "--all").run();
+    rebuild.fails(1, &[pack, "lost", "packfs fsck --repair first"]);
+    assert_eq!(layout::object_keys(&store), before);
+}
+
 #[test]
 fn nothing_follows_an_older_root_while_parity_has_a_newer_one() {
     let (scratch, store) = gc::store();

@@ -12,7 +12,7 @@ use packfs::monitor::Quiet;
 use super::sample::{Dice, Sample, cases, checked, damage, put, samples};
 use crate::support::command::packfs;
 use crate::support::layout::{self, Files};
-use crate::support::{Scratch, exact};
+use crate::support::{Scratch, assert_same, exact};
 
 /// An image of the store, with all its snapshots.
 fn twin() -> &'static Path {
@@ -229,7 +229,7 @@ fn an_image_that_was_cut_anywhere_is_whole_again_from_a_copy() {
     let sample = &samples().image;
     let (_other, copy) = put(&sample.files);
     let mut dice = Dice(27);
-    // Where no object is left, nothing tells what it is a copy of.
+    // Where no object is left, only its beginning tells what it is a copy of.
     let objects = layout::contents(&sample.files[""]).members;
     let least = objects.iter().map(|object| object.offset + object.length).min().unwrap();
     let least = usize::try_from(least).unwrap();
@@ -247,6 +247,43 @@ fn an_image_that_was_cut_anywhere_is_whole_again_from_a_copy() {
         assert!(done.report.damages.is_empty(), "{length}: {:?}", told(&done.report));
         is_whole(&archive, &[(None, 3)]);
     }
+}
+
+#[test]
+fn an_image_that_was_cut_in_its_first_object_is_known_by_its_beginning() {
+    let (scratch, _) = crate::maintain::gc::store();
+    let (one, other) = (scratch.join("one.pfs"), scratch.join("other.pfs"));
+    packfs!("create", scratch.join("one"), one).run().ok();
+    packfs!("create", scratch.join("two"), other).run().ok();
+    let cut = scratch.join("cut.pfs");
+    fs::write(&cut, &fs::read(&one).unwrap()[..1000]).unwrap();
+    packfs!("fsck", "--repair", "--dry-run", cut, "--from", other).run().exits(4);
+    packfs!("fsck", "--repair", cut, "--from", other, "--from", one).run().exits(1);
+    packfs!("fsck", "--deep", cut).run().ok();
+    let out = scratch.join("out");
+    packfs!("extract", cut, out).run().ok();
+    assert_same(&scratch.join("one"), &out, &exact());
+}
+
+#[test]
+fn what_comes_after_the_end_of_an_object_is_found_and_goes() {
+    let (scratch, store) = crate::maintain::gc::store();
+    let keys = layout::object_keys(&store);
+    let long = keys.iter().filter(|key| !key.starts_with("snapshots/") && *key != "packfs.toml");
+    for key in long {
+        let whole = fs::read(store.join(key)).unwrap();
+        fs::write(store.join(key), [&whole[..], b"more"].concat()).unwrap();
+        let told = packfs!("fsck", "--quick", store).run().exits(4).text();
+        assert!(told.contains(key) && told.contains("long"), "{key}: {told}");
+        if key.starts_with("roots/") {
+            fs::write(store.join(key), whole).unwrap();
+            continue;
+        }
+        packfs!("fsck", "--repair", store).run().exits(1);
+        assert!(fs::read(store.join(key)).unwrap() == whole, "{key}");
+    }
+    packfs!("fsck", "--deep", store).run().ok();
+    drop(scratch);
 }
 
 #[test]

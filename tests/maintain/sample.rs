@@ -314,3 +314,23 @@ pub fn put(files: &Files) -> (Scratch, PathBuf) {
     layout::save(files, &archive);
     (scratch, archive)
 }
+
+/// The packs that have some block of some file.
+pub fn packs_read(fs: &ArchiveFs) -> BTreeSet<String> {
+    let (store, mut packs) = (fs.store(), BTreeSet::new());
+    let tree = store.tree();
+    for at in 0..tree.footer().extents.len() {
+        for extent in tree.extents_of(at).unwrap().extents {
+            let Ok(origin) = store.origin(extent.origin) else { continue };
+            store.index().stretches(origin, extent.first, extent.count, |segment, local, count| {
+                let listed = &store.index().segments()[segment as usize];
+                for block in local..local + count {
+                    let (frame, _) = listed.locate(block).unwrap();
+                    let (_, pack) = listed.frame(frame).unwrap();
+                    packs.insert(packfs::pack::key(&listed.packs()[pack as usize].0));
+                }
+            });
+        }
+    }
+    packs
+}

@@ -112,6 +112,9 @@ fn what_cannot_follow_says_so() {
     for options in [["--rw", "-ofollow"], ["--snapshot=one", "-ofollow"]] {
         packfs!("mount", store, folder).args(options).run().fails(2, &["follow"]);
     }
+    let image = scratch.join("image.pfs");
+    packfs!("copy", store, image).run().ok();
+    packfs!("mount", image, folder, "-ofollow").run().fails(1, &["image.pfs", "follow"]);
 }
 
 #[test]

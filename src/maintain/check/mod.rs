@@ -132,6 +132,8 @@ struct Checker<'a> {
     /// By what was looked at, the damage of it, if it has any.
     segments: HashMap<Id, Option<usize>>,
     trees: HashMap<Id, Option<usize>>,
+    /// Trees whose length was looked at.
+    measured: HashSet<Id>,
     pages: HashMap<Place, Option<usize>>,
     packs: Packs,
     /// Bytes of frames that are verified.
@@ -160,6 +162,7 @@ impl<'a> Checker<'a> {
             shut: None,
             segments: HashMap::new(),
             trees: HashMap::new(),
+            measured: HashSet::new(),
             pages: HashMap::new(),
             packs: Packs::default(),
             bytes: 0,

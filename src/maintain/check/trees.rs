@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::damage::reason;
 use super::{Checker, Damage, What};
-use crate::format::{Extent, PageKind, PageRef, Section};
+use crate::format::{Extent, ObjectRef, PageKind, PageRef, Section};
 use crate::index::{Index, Origin, Run};
 use crate::maintain::Error;
 use crate::maintain::kept::{Kept, has_top};
@@ -31,9 +31,11 @@ impl Checker<'_> {
     ) -> Result<(), Error> {
         let id = kept.root.tree.id;
         self.trees.entry(id).or_insert(None);
+        self.length(&kept.root.tree);
         for other in tree.shared() {
             // All of it is needed only where all its pages are.
             self.needed.entry(tree::key(&other.id)).or_insert(None);
+            self.length(other);
         }
         for (kind, section) in KINDS {
             self.pages(tree, kind, section)?;
@@ -46,6 +48,17 @@ impl Checker<'_> {
         match index {
             Some(index) => self.runs(kept, tree, index),
             None => Ok(()),
+        }
+    }
+
+    /// Checks the length of a tree that was not looked at yet: that of its pages does not tell what
+    /// comes after them.
+    fn length(&mut self, tree: &ObjectRef) {
+        let key = tree::key(&tree.id);
+        if self.measured.insert(tree.id)
+            && self.storage.size(&key).is_ok_and(|length| length > tree.length)
+        {
+            self.add(Damage::new(What::Tree, &key, "", "longer than it should be".to_owned()));
         }
     }
 

@@ -98,7 +98,7 @@ impl Repair<'_> {
         self.archive(&*storage, cutter, &mut wanted, &mut remade)?;
         for from in &self.from {
             match from {
-                From::Archive(other) => {
+                From::Archive(other, _) => {
                     self.archive(&**other, cutter, &mut wanted, &mut remade)?;
                 }
                 From::Folder(folder) => {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use layer::{Layer, in_order};
-use sources::From;
+use sources::{From, beginning};
 
 use super::check::{Depth, Report, check};
 use super::{Error, Source};
@@ -78,6 +78,7 @@ pub fn repair(path: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     let mut repair = Repair {
         storage: Arc::clone(&layer) as Arc<dyn Storage>,
         from,
+        beginning: beginning(path),
         depth: options.depth,
         now: options.now,
         monitor,
@@ -134,6 +135,8 @@ impl Drop for Scratch {
 struct Repair<'a> {
     storage: Arc<dyn Storage>,
     from: Vec<From>,
+    /// What the image begins with, if it is one.
+    beginning: Vec<u8>,
     depth: Depth,
     now: i64,
     monitor: &'a dyn Monitor,

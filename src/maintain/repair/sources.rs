@@ -1,6 +1,9 @@
 //! Where what is lost may be found: other archives, and folders of files.
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,20 +11,37 @@ use super::Repair;
 use crate::format::{BlockHash, Config, Cutting, Id, MAX_PACK, VERSION, hex};
 use crate::maintain::check::{Report, What};
 use crate::maintain::copy;
-use crate::maintain::kept::Roots;
+use crate::maintain::kept::{Opened, Roots};
 use crate::maintain::protect::percent;
 use crate::maintain::{Error, Source};
 use crate::pack;
 use crate::storage::Storage;
-use crate::store::{CONFIG, SNAPSHOTS, parse_root, read_config};
+use crate::store::{CONFIG, SNAPSHOTS, index_key, parse_root, read_config};
+use crate::tree;
+
+/// What an image begins with, in bytes: its first objects are named nowhere before its end.
+const BEGINNING: u64 = 64 << 10;
+/// So many of these are no accident: there is compressed data among them.
+const TELLING: usize = 256;
 
 /// Something that may have what is lost.
 #[derive(Debug)]
 pub(super) enum From {
-    /// An archive.
-    Archive(Arc<dyn Storage>),
+    /// An archive, and what it begins with if it is an image.
+    Archive(Arc<dyn Storage>, Vec<u8>),
     /// A folder of files.
     Folder(PathBuf),
+}
+
+/// What an image begins with; nothing of what is none, or cannot be read.
+pub(super) fn beginning(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if path.is_file()
+        && let Ok(file) = File::open(path)
+    {
+        let _ = file.take(BEGINNING).read_to_end(&mut bytes);
+    }
+    bytes
 }
 
 impl From {
@@ -29,14 +49,14 @@ impl From {
         let is_store = path.join(CONFIG).is_file() || path.join("packs").is_dir();
         match path.is_dir() && !is_store {
             true => Ok(Self::Folder(path.to_owned())),
-            false => Ok(Self::Archive(Source::open(path)?.storage)),
+            false => Ok(Self::Archive(Source::open(path)?.storage, beginning(path))),
         }
     }
 
     /// The storage of an archive.
     pub(super) fn archive(&self) -> Option<&Arc<dyn Storage>> {
         match self {
-            Self::Archive(storage) => Some(storage),
+            Self::Archive(storage, _) => Some(storage),
             Self::Folder(_) => None,
         }
     }
@@ -49,8 +69,9 @@ impl Repair<'_> {
         if !Roots::read(&*self.storage)?.kept.is_empty() {
             return Ok(false);
         }
-        for other in self.from.iter().filter_map(From::archive) {
-            let Some(mut plan) = self.copy_of_this(other)? else { continue };
+        for from in &self.from {
+            let From::Archive(other, beginning) = from else { continue };
+            let Some(mut plan) = self.copy_of_this(other, beginning)? else { continue };
             let is_here = |key: &str, id: Id| {
                 let bytes = self.storage.get(key, MAX_PACK);
                 bytes.is_ok_and(|bytes| *blake3::hash(bytes.as_ref()).as_bytes() == id)
@@ -65,40 +86,76 @@ impl Repair<'_> {
     }
 
     /// What there is to copy from another archive, if that shows what this one did: it has some of
-    /// the same objects, and all trees that are left here.
-    fn copy_of_this(&self, other: &Arc<dyn Storage>) -> Result<Option<copy::Plan>, Error> {
+    /// the same objects, or begins with the same bytes, and has all trees that are left here.
+    fn copy_of_this(
+        &self,
+        other: &Arc<dyn Storage>,
+        beginning: &[u8],
+    ) -> Result<Option<copy::Plan>, Error> {
         // Not by the name in the settings: an earlier repair may have made that up.
         let Ok(plan) = copy::plan(other, None) else { return Ok(None) };
         let theirs: HashSet<&str> = plan.objects.iter().map(|(key, ..)| key.as_str()).collect();
         let trees = self.storage.list("trees/")?;
         let mut objects = self.storage.list("packs/")?;
         objects.extend_from_slice(&trees);
-        let same = objects.iter().any(|key| theirs.contains(key.as_str()))
+        let common = beginning.len().min(self.beginning.len());
+        let begins_so = common >= TELLING && beginning[..common] == self.beginning[..common];
+        let same = (begins_so || objects.iter().any(|key| theirs.contains(key.as_str())))
             && trees.iter().all(|key| theirs.contains(key.as_str()));
         Ok(same.then_some(plan))
     }
 
     /// Takes whole objects of the same ids from other archives.
     pub(super) fn objects(&mut self, report: &Report) -> Result<bool, Error> {
-        let mut taken = false;
+        let (mut taken, lengths) = (false, OnceCell::new());
         let mut keys: Vec<&str> =
             report.damages.iter().map(|damage| damage.object.as_str()).collect();
         keys.dedup();
         for key in keys {
             self.go_on()?;
-            let Some(bytes) = self.from.iter().find_map(|from| self.whole(from, key)) else {
-                continue;
+            let whole = self.from.iter().find_map(|from| self.whole(from, key));
+            let whole = whole.map(|bytes| (bytes, "taken from another archive"));
+            let trimmed = || {
+                let lengths = lengths.get_or_init(|| self.lengths().unwrap_or_default());
+                let bytes = self.trimmed(key, *lengths.get(key)?)?;
+                Some((bytes, "what came after its end is gone"))
             };
+            let Some((bytes, how)) = whole.or_else(trimmed) else { continue };
             self.storage.put(key, &bytes)?;
-            self.actions.push(format!("{key}: taken from another archive"));
+            self.actions.push(format!("{key}: {how}"));
             taken = true;
         }
         Ok(taken)
     }
 
+    /// An object of that length that is whole but for what comes after its end.
+    fn trimmed(&self, key: &str, length: u64) -> Option<Vec<u8>> {
+        let id = key.rsplit(['/', '-']).next()?;
+        if self.storage.size(key).ok()? <= length {
+            return None;
+        }
+        let bytes = self.storage.get_range(key, 0, usize::try_from(length).ok()?).ok()?;
+        (blake3::hash(&bytes).to_hex().as_str() == id).then_some(bytes)
+    }
+
+    /// How long the objects are that roots and index tell of.
+    fn lengths(&self) -> Result<HashMap<String, u64>, Error> {
+        let mut lengths = HashMap::new();
+        for kept in Roots::read(&*self.storage)?.kept {
+            let opened = Opened::of(&self.storage, &kept.root);
+            let others = opened.tree.iter().flat_map(|tree| &tree.footer().others);
+            let trees = std::iter::once(&kept.root.tree).chain(others);
+            lengths.extend(trees.map(|it| (tree::key(&it.id), it.length)));
+            lengths.extend(kept.root.segments.iter().map(|it| (index_key(&it.id), it.length)));
+            let packs = opened.index.segments().iter().flat_map(|segment| segment.packs());
+            lengths.extend(packs.map(|(id, length)| (pack::key(id), *length)));
+        }
+        Ok(lengths)
+    }
+
     /// An object as another archive has it, if it is whole.
     fn whole(&self, from: &From, key: &str) -> Option<Vec<u8>> {
-        let From::Archive(storage) = from else { return None };
+        let From::Archive(storage, _) = from else { return None };
         let id = key.rsplit(['/', '-']).next()?;
         let bytes = storage.get(key, MAX_PACK).ok()?;
         let bytes = bytes.as_ref();
@@ -120,7 +177,7 @@ impl Repair<'_> {
         let roots = Roots::read(&*self.storage)?;
         let keys = roots.kept.iter().map(|kept| kept.key.clone()).collect::<Vec<_>>();
         let same = |from: &From| match from {
-            From::Archive(storage) if keys.iter().any(|key| storage.size(key).is_ok()) => {
+            From::Archive(storage, _) if keys.iter().any(|key| storage.size(key).is_ok()) => {
                 read_config(&**storage).ok()
             }
             _ => None,
