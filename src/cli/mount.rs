@@ -165,6 +165,10 @@ fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), 
         let text = format!("{image}: an image never changes; mount it without `follow`");
         return Err(Failure::Failed(text));
     }
+    if options.snapdir && !options.writable {
+        let text = "mount option `snapdir` goes with --rw alone; --snapshot shows one read-only";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     if !options.writable {
         let owner = Owner { uid: options.uid, gid: options.gid };
         let at = archive::shown(options.snapshot.as_deref());

@@ -74,7 +74,7 @@ pub enum Change {
         /// How long it is; not 0.
         length: u64,
         /// Where its bytes are.
-        at: At,
+        at: DataAt,
     },
     /// A file was cut to that size: what was changed after it is gone.
     Cut {
@@ -87,7 +87,7 @@ pub enum Change {
 
 /// Where the bytes of a range of a file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum At {
+pub enum DataAt {
     /// Nowhere: they are zeros.
     Hole,
     /// In the spool, from there on.
@@ -111,7 +111,7 @@ pub struct Blocks {
     pub skip: u64,
 }
 
-impl At {
+impl DataAt {
     /// The place of what comes so many bytes later.
     #[must_use]
     pub fn skip(self, bytes: u64) -> Self {
@@ -198,15 +198,15 @@ impl Change {
             }
             Self::Data { number, offset, length, at } => {
                 out.push(match at {
-                    At::Hole => ZEROS,
-                    At::Spool(_) => DATA,
-                    At::Blocks(_) => BLOCKS,
+                    DataAt::Hole => ZEROS,
+                    DataAt::Spool(_) => DATA,
+                    DataAt::Blocks(_) => BLOCKS,
                 });
                 [number, offset, length].iter().for_each(|value| out.put_u64(**value));
                 match at {
-                    At::Hole => {}
-                    At::Spool(at) => out.put_u64(*at),
-                    At::Blocks(Blocks { origin, first, count, bytes, skip }) => {
+                    DataAt::Hole => {}
+                    DataAt::Spool(at) => out.put_u64(*at),
+                    DataAt::Blocks(Blocks { origin, first, count, bytes, skip }) => {
                         [origin, first, count].iter().for_each(|value| out.put_u32(**value));
                         out.put_u64(*bytes);
                         out.put_u64(*skip);
@@ -303,15 +303,15 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
         tag @ (DATA | ZEROS | BLOCKS) => {
             let (number, offset, length) = (inode_number(cursor)?, cursor.u64()?, cursor.u64()?);
             let at = match tag {
-                DATA => At::Spool(cursor.u64()?),
-                BLOCKS => At::Blocks(parse_blocks(cursor)?),
-                _ => At::Hole,
+                DATA => DataAt::Spool(cursor.u64()?),
+                BLOCKS => DataAt::Blocks(parse_blocks(cursor)?),
+                _ => DataAt::Hole,
             };
             let fits = |at: u64| at.checked_add(length).is_some_and(|end| end <= MAX_OFFSET);
             let is_there = match at {
-                At::Hole => true,
-                At::Spool(at) => fits(at),
-                At::Blocks(Blocks { bytes, skip, .. }) => length <= bytes - skip,
+                DataAt::Hole => true,
+                DataAt::Spool(at) => fits(at),
+                DataAt::Blocks(Blocks { bytes, skip, .. }) => length <= bytes - skip,
             };
             if length == 0 || !fits(offset) || !is_there {
                 return Err(Problem::Malformed("range of a change"));
@@ -409,9 +409,9 @@ mod tests {
             },
             Change::Entry { folder: 1, name: (*b"x").into(), to: Some((9, Kind::Symlink)) },
             Change::Entry { folder: 1, name: (*b"y").into(), to: None },
-            Change::Data { number: 9, offset: 5, length: 6, at: At::Spool(7) },
-            Change::Data { number: 9, offset: 5, length: 6, at: At::Hole },
-            Change::Data { number: 9, offset: 5, length: 6, at: At::Blocks(blocks) },
+            Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Spool(7) },
+            Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Hole },
+            Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Blocks(blocks) },
             Change::Cut { number: 9, size: 3 },
         ];
         let mut payload = Vec::new();

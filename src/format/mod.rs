@@ -37,8 +37,8 @@ pub use image::{Contents, Member};
 pub use index::{FRAME_RECORD_LEN, IndexBuilder, Segment};
 pub use inodes::{Inode, InodePage, Kind};
 pub use journal::{
-    At, Blocks, Change, JournalBase, JournalHead, NUMBERS_END, group_number, open_group, put_node,
-    seal_group,
+    Blocks, Change, DataAt, JournalBase, JournalHead, NUMBERS_END, group_number, open_group,
+    put_node, seal_group,
 };
 pub use pack::{Codec, FrameRecord, PackFooter};
 pub use parity::{ParityTable, Protected, SHARD_STEP};

@@ -22,6 +22,7 @@ impl FsError {
             Self::NoAttribute => Errno::NODATA,
             Self::TooLarge => Errno::FBIG,
             Self::TooManyLinks => Errno::MLINK,
+            Self::ReadOnly => Errno::ROFS,
             Self::Unsupported => Errno::OPNOTSUPP,
             Self::Damaged(_) => Errno::IO,
         };

@@ -49,10 +49,19 @@ pub enum FsError {
     /// More names than a file can have.
     #[error("too many links")]
     TooManyLinks,
+    /// A snapshot, which nobody changes.
+    #[error("can only be read")]
+    ReadOnly,
     /// What this file system does not do.
     #[error("not supported")]
     Unsupported,
     /// What it takes is damaged or cannot be read.
     #[error(transparent)]
     Damaged(Arc<store::Error>),
+}
+
+impl From<store::Error> for FsError {
+    fn from(error: store::Error) -> Self {
+        Self::Damaged(Arc::new(error))
+    }
 }

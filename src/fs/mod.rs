@@ -16,7 +16,7 @@ pub use read::Data;
 
 use crate::format::{Inode, InodePage, Kind, Time, XattrSet};
 use crate::storage::StorageError;
-use crate::store::{self, Store};
+use crate::store::{self, At, Store};
 use crate::tree::{Found, ROOT, Row};
 
 /// Unit of `st_blocks`, in bytes.
@@ -137,7 +137,7 @@ impl ArchiveFs {
     /// # Errors
     /// If it cannot be opened.
     pub fn newest(&self) -> Result<Self, store::Error> {
-        Ok(Self::new(Arc::new(self.store.newest()?), self.owner))
+        Ok(Self::new(Arc::new(self.store.also(&At::Head)?), self.owner))
     }
 
     /// The archive.

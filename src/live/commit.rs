@@ -26,7 +26,7 @@ use crate::ingest::{
 };
 use crate::monitor::Quiet;
 use crate::storage::{Storage, StorageError, Undo};
-use crate::store::Store;
+use crate::store::{At, Store};
 use crate::tree::ROOT;
 
 /// Files are read in bites of so many bytes.
@@ -159,7 +159,7 @@ impl LiveFs {
                     prepared.publish(&*self.storage)?;
                     committer.unsure = false;
                 }
-                let store = below.base.store().newest()?;
+                let store = below.base.store().also(&At::Head)?;
                 if store.root().0 != prepared.key {
                     let lost = format!("{}: is not the newest root", prepared.key);
                     return Err(CreateError::Doubt(lost).into());

@@ -11,7 +11,7 @@ use super::names::touch;
 use super::pieces::Piece;
 use super::state::{Source, Span};
 use super::{LiveFs, now};
-use crate::format::{At, Blocks, Kind};
+use crate::format::{Blocks, DataAt, Kind};
 use crate::fs::{ArchiveFs, FsError};
 
 /// Bytes that are copied at a time, and ranges that are referred to.
@@ -90,9 +90,9 @@ impl LiveFs {
         for Span { from, to, source } in spans {
             let length = to - from;
             match source {
-                Source::Hole => pieces.push(Piece { length, at: At::Hole }),
+                Source::Hole => pieces.push(Piece { length, at: DataAt::Hole }),
                 Source::Blocks(blocks) if stays => {
-                    pieces.push(Piece { length, at: At::Blocks(blocks) });
+                    pieces.push(Piece { length, at: DataAt::Blocks(blocks) });
                 }
                 Source::Base if stays => refer_to(&base, ino, from, to, &mut pieces)?,
                 _ => break,
@@ -103,7 +103,7 @@ impl LiveFs {
         }
         // Of blocks at the ends only a part may be meant, which is to be cut anew.
         for piece in pieces.first().into_iter().chain(pieces.last()) {
-            if let At::Blocks(blocks) = piece.at {
+            if let DataAt::Blocks(blocks) = piece.at {
                 let last = Blocks { skip: blocks.skip + piece.length - 1, ..blocks };
                 base.read_blocks(&blocks, 1, false)?;
                 base.read_blocks(&last, 1, false)?;
@@ -161,8 +161,8 @@ fn refer_to(
         let (origin, first, count) = (extent.origin, extent.first, extent.count);
         let (bytes, skip) = (extent.bytes, at - extent.offset);
         let place = match origin {
-            0 => At::Hole,
-            _ => At::Blocks(Blocks { origin, first, count, bytes, skip }),
+            0 => DataAt::Hole,
+            _ => DataAt::Blocks(Blocks { origin, first, count, bytes, skip }),
         };
         pieces.push(Piece { length: end - at, at: place });
         at = end;

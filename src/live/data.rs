@@ -10,7 +10,7 @@ use super::packer::margin;
 use super::pieces::Piece;
 use super::state::{Source, Span, State};
 use super::{LiveFs, now};
-use crate::format::{At, Kind};
+use crate::format::{DataAt, Kind};
 use crate::fs::{ArchiveFs, Data, FsError, Seek};
 use crate::storage::StorageError;
 
@@ -117,10 +117,10 @@ impl LiveFs {
             node.pieces.walk(offset, end, |from, to, piece| {
                 let length = to - from;
                 let at = match piece {
-                    Some(Piece { at: At::Spool(at), .. }) => at,
+                    Some(Piece { at: DataAt::Spool(at), .. }) => at,
                     _ => {
                         let at = spool.allocate(length);
-                        fresh.push((from, Piece { length, at: At::Spool(at) }));
+                        fresh.push((from, Piece { length, at: DataAt::Spool(at) }));
                         at
                     }
                 };
@@ -190,7 +190,11 @@ impl LiveFs {
             node.inode.mtime = at;
             touch(&mut node.inode, at);
             if offset < end {
-                state.active.set_data(ino, offset, Piece { length: end - offset, at: At::Hole });
+                state.active.set_data(
+                    ino,
+                    offset,
+                    Piece { length: end - offset, at: DataAt::Hole },
+                );
             }
             Ok(())
         })

@@ -8,7 +8,7 @@ use super::log::{Beginning, Log};
 use super::pieces::{Piece, Pieces};
 use super::spool::Spool;
 use crate::format::{
-    At, Change, Inode, JournalBase, JournalHead, Kind, Problem, Section, XattrSet, put_node,
+    Change, DataAt, Inode, JournalBase, JournalHead, Kind, Problem, Section, XattrSet, put_node,
 };
 use crate::storage::{ErrorKind, StorageError};
 use crate::tree::Found;
@@ -187,7 +187,7 @@ impl Layer {
         let mut layer = Self::new(number, spool, log);
         let log = Arc::clone(&layer.log);
         log.replay(|change| {
-            if let Change::Data { at: At::Spool(at), length: bytes, .. } = change
+            if let Change::Data { at: DataAt::Spool(at), length: bytes, .. } = change
                 && at + bytes > length
             {
                 return Err(ErrorKind::Short(at + bytes).of(&path.display().to_string()));
@@ -294,7 +294,7 @@ impl Layer {
     fn drop_data(&mut self, number: u64, from: u64, to: u64) {
         let Some(node) = self.nodes.get(&number) else { return };
         node.pieces.walk(from, to, |_, _, piece| {
-            if let Some(Piece { length, at: At::Spool(at) }) = piece {
+            if let Some(Piece { length, at: DataAt::Spool(at) }) = piece {
                 self.dropped.push((at, length));
             }
         });

@@ -11,6 +11,7 @@ use crate::maintain::collect::{Collected, collect};
 use crate::maintain::protect::protect;
 use crate::maintain::rebuild::{self, Made};
 use crate::monitor::Quiet;
+use crate::store::At;
 
 impl LiveFs {
     /// Protects what was committed, in a store that has parity.
@@ -69,7 +70,7 @@ impl LiveFs {
     fn rebase(&self, committer: &mut Committer) -> Result<(), CommitError> {
         // It may know blocks that are about to go.
         committer.known = None;
-        let store = Arc::new(self.base().store().newest()?);
+        let store = Arc::new(self.base().store().also(&At::Head)?);
         let log = Arc::clone(&self.state.read().active.log);
         log.rest_on(&base_of(&store))?;
         let base = Arc::new(ArchiveFs::new(store, Owner::default()));

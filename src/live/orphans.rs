@@ -12,7 +12,7 @@ use super::layer::{Layer, Node};
 use super::pieces::{Piece, Pieces};
 use super::spool::Spool;
 use super::state::{Below, Source, State};
-use crate::format::At;
+use crate::format::DataAt;
 use crate::fs::FsError;
 
 /// Layers that are kept for such files alone, at most, and what these take, in bytes: of the disk
@@ -114,9 +114,9 @@ fn carry(live: &Path, orphans: &HashMap<u64, Below>) -> Result<Layer, FsError> {
         for span in spans {
             let length = span.to - span.from;
             let at = match &span.source {
-                Source::Spool(spool, at) => At::Spool(copy(spool, *at, length, &layer.spool)?),
-                Source::Hole => At::Hole,
-                Source::Blocks(blocks) => At::Blocks(*blocks),
+                Source::Spool(spool, at) => DataAt::Spool(copy(spool, *at, length, &layer.spool)?),
+                Source::Hole => DataAt::Hole,
+                Source::Blocks(blocks) => DataAt::Blocks(*blocks),
                 Source::Base => {
                     carried.inherited = span.to;
                     continue;

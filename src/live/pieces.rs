@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::{At, Blocks};
+use crate::format::{Blocks, DataAt};
 
 /// A range of a file that was written, copied, or made a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Piece {
     /// How long it is, in bytes; not 0.
     pub length: u64,
     /// Where its bytes are.
-    pub at: At,
+    pub at: DataAt,
 }
 
 impl Piece {
@@ -22,9 +22,9 @@ impl Piece {
     /// Whether `next`, which follows it in a file, does so where its bytes are, too.
     fn goes_on(&self, next: &Self) -> bool {
         match (self.at, next.at) {
-            (At::Hole, At::Hole) => true,
-            (At::Blocks(Blocks { bytes, skip, .. }), _) if skip + self.length == bytes => false,
-            (At::Hole, _) | (_, At::Hole) => false,
+            (DataAt::Hole, DataAt::Hole) => true,
+            (DataAt::Blocks(Blocks { bytes, skip, .. }), _) if skip + self.length == bytes => false,
+            (DataAt::Hole, _) | (_, DataAt::Hole) => false,
             (at, next) => at.skip(self.length) == next,
         }
     }
@@ -122,20 +122,20 @@ impl Pieces {
         }
     }
 
-    fn sum(&self, of: impl Fn(&At) -> bool) -> u64 {
+    fn sum(&self, of: impl Fn(&DataAt) -> bool) -> u64 {
         self.0.values().filter(|piece| of(&piece.at)).map(|piece| piece.length).sum()
     }
 
     /// Bytes of all pieces that are not zeros.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.sum(|at| *at != At::Hole)
+        self.sum(|at| *at != DataAt::Hole)
     }
 
     /// Bytes of all pieces that are in the spool.
     #[must_use]
     pub fn spooled(&self) -> u64 {
-        self.sum(|at| matches!(at, At::Spool(_)))
+        self.sum(|at| matches!(at, DataAt::Spool(_)))
     }
 }
 
@@ -157,9 +157,9 @@ mod tests {
             for (offset, length, what) in changes {
                 match what {
                     0 => pieces.clear(offset, offset + length),
-                    1 => pieces.set(offset, Piece { length, at: At::Hole }),
+                    1 => pieces.set(offset, Piece { length, at: DataAt::Hole }),
                     _ => {
-                        pieces.set(offset, Piece { length, at: At::Spool(spool) });
+                        pieces.set(offset, Piece { length, at: DataAt::Spool(spool) });
                         spool += length;
                     }
                 }
@@ -175,9 +175,9 @@ mod tests {
                 for byte in start..end {
                     let expected = match piece {
                         None => 0,
-                        Some(Piece { at: At::Hole, .. }) => 1,
-                        Some(Piece { at: At::Spool(at), .. }) => at + byte - start + 2,
-                        Some(Piece { at: At::Blocks(run), .. }) => run.skip + byte - start + 2,
+                        Some(Piece { at: DataAt::Hole, .. }) => 1,
+                        Some(Piece { at: DataAt::Spool(at), .. }) => at + byte - start + 2,
+                        Some(Piece { at: DataAt::Blocks(run), .. }) => run.skip + byte - start + 2,
                     };
                     let there = plain.get(usize::try_from(byte).unwrap()).copied().unwrap_or(0);
                     assert_eq!(there, expected);

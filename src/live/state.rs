@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::layer::{Layer, Node};
 use super::pieces::Piece;
-use crate::format::{At, Blocks, Inode, Kind, XattrSet};
+use crate::format::{Blocks, DataAt, Inode, Kind, NUMBERS_END, XattrSet};
 use crate::fs::{ArchiveFs, FsError};
 use crate::tree::Found;
 
@@ -109,9 +109,11 @@ fn over(
 ) {
     node.pieces.walk(from, to, |from, to, piece| {
         let source = match piece {
-            Some(Piece { at: At::Spool(at), .. }) => Source::Spool(Arc::clone(&layer.spool), at),
-            Some(Piece { at: At::Blocks(blocks), .. }) => Source::Blocks(blocks),
-            Some(Piece { at: At::Hole, .. }) => Source::Hole,
+            Some(Piece { at: DataAt::Spool(at), .. }) => {
+                Source::Spool(Arc::clone(&layer.spool), at)
+            }
+            Some(Piece { at: DataAt::Blocks(blocks), .. }) => Source::Blocks(blocks),
+            Some(Piece { at: DataAt::Hole, .. }) => Source::Hole,
             None => {
                 let split = node.inherited.clamp(from, to);
                 if from < split {
@@ -175,12 +177,16 @@ impl State {
     /// Calls `with` with an inode, the target of a symlink, and extended attributes.
     ///
     /// # Errors
-    /// [`FsError::NoEntry`] if there is none; if its page is damaged.
+    /// [`FsError::NoEntry`] if there is none; [`FsError::ReadOnly`] if it is of no store that is
+    /// written to; if its page is damaged.
     pub fn inode<T>(
         &self,
         number: u64,
         with: impl FnOnce(&Inode, &[u8], &XattrSet) -> T,
     ) -> Result<T, FsError> {
+        if number >= NUMBERS_END {
+            return Err(FsError::ReadOnly);
+        }
         let found = match self.active.nodes.get(&number) {
             Some(node) if node.is_there() => Some(with(&node.inode, &node.target, &node.xattrs)),
             Some(_) => None,
@@ -205,8 +211,11 @@ impl State {
     /// What a name names.
     ///
     /// # Errors
-    /// If a page is damaged.
+    /// If a page is damaged; [`FsError::ReadOnly`] as [`State::inode`].
     pub fn entry(&self, folder: u64, name: &[u8]) -> Result<Option<Found>, FsError> {
+        if folder >= NUMBERS_END {
+            return Err(FsError::ReadOnly);
+        }
         match self.active.entry(folder, name) {
             Some(known) => Ok(known),
             None => self.below.entry(folder, name),

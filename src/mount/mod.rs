@@ -10,9 +10,11 @@
 //! | `mountinfo` | what the kernel says is mounted where |
 //! | `adapter` | FUSE messages ↔ calls of [`crate::fs`]; no logic |
 //! | `writable` | the same for [`crate::live`], where the mount can be written to |
+//! | `snapdir` | what that shows: its files, and snapshots beside them |
 //! | `links` | when the kernel has counted that a name is gone |
 //! | `answer` | what both adapters answer alike |
 //! | `pool` | threads for what would keep the event loop |
+//! | `waiters` | threads for who waits for room |
 //! | `linger` | looks for the next request for a moment, before an event loop sleeps |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
 //! | `shown` | the root that is shown, and the next one |
@@ -36,7 +38,9 @@ mod pool;
 mod session;
 mod shown;
 mod signals;
+mod snapdir;
 mod trace;
+mod waiters;
 mod writable;
 
 pub use detach::{UnmountError, unmount};

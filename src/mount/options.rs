@@ -44,6 +44,8 @@ pub struct Options {
     pub snapshot: Option<String>,
     /// Show the newest root, also when there is another one.
     pub follow: bool,
+    /// Show snapshots in a folder of a mount that can be written to.
+    pub snapdir: bool,
     /// Write down in this file in which order files are read.
     pub trace: Option<PathBuf>,
     /// How many event loops serve the mount.
@@ -96,6 +98,7 @@ impl Options {
             "noexec" => self.noexec = true,
             "nonempty" => self.nonempty = true,
             "follow" => self.follow = true,
+            "snapdir" => self.snapdir = true,
             // mount(8) says `rw` whenever nobody says `ro`, so there it takes another word.
             "rw" | "live" => self.writable = true,
             "ro" => self.writable = false,
@@ -213,7 +216,7 @@ mod tests {
     #[test]
     fn each_option_is_taken() {
         let list = "allow_other,suid,dev,noexec,rw,spool=3G,freeze_after=9,uid=7,gid=8,\
-            working_set=2G,threads=3,nonempty,fsname=a=b,subtype=other,snapshot=v=1,follow";
+            working_set=2G,threads=3,nonempty,fsname=a=b,subtype=other,snapshot=v=1,follow,snapdir";
         let expected = Options {
             access: Access::Everyone,
             suid: true,
@@ -227,6 +230,7 @@ mod tests {
             working_set: Some(2 << 30),
             snapshot: Some("v=1".to_owned()),
             follow: true,
+            snapdir: true,
             trace: None,
             threads: NonZeroUsize::new(3),
             nonempty: true,

@@ -108,14 +108,14 @@ pub fn mount(
         Files::Live(fs) => {
             let (acl, config) = (filter(options.access), config());
             let linger = Linger::new(&connection);
-            linger.and_then(|linger| Writable::new(fs, linger, readers(options))).and_then(
-                |writable| {
+            linger
+                .and_then(|linger| Writable::new(fs, linger, options.snapdir, readers(options)))
+                .and_then(|writable| {
                     let links = writable.links();
                     let session = Session::from_fd(writable, connection, acl, config)?.spawn()?;
                     links.notify(session.notifier());
                     Ok(session)
-                },
-            )
+                })
         }
     };
     match served {

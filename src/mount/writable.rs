@@ -22,39 +22,45 @@ use fuser::{
 
 use super::adapter::{FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST};
 use super::answer::{
-    allocate, disk, done, entry, errno, fill, fill_plus, find, seek, synced, target, written,
-    xattr, xattr_names,
+    Files, allocate, disk, done, entry, errno, fill, fill_plus, find, seek, synced, target,
+    written, xattr, xattr_names,
 };
 use super::attributes::{bare_folder, device_of, file_attr, time};
 use super::linger::Linger;
 use super::links::Links;
 use super::pool::Pool;
+use super::snapdir::{APART, Shown};
+use super::waiters::Waiters;
 use crate::format::Time;
 use crate::live::{Changes, LiveFs, Made, Replace};
-
-/// How many wait for room at a time; others wait in front of them.
-const WAITERS: usize = 4;
 
 /// A store that is written to, as FUSE asks for it.
 pub(super) struct Writable {
     fs: Arc<LiveFs>,
+    /// What it shows.
+    shown: Arc<Shown>,
     /// Where what has to be inflated is read, and written data is synced.
     readers: Pool,
-    /// Where those who write wait for room.
-    waiters: Pool,
+    waiters: Waiters,
     links: Arc<Links>,
     linger: Linger,
 }
 
 impl Writable {
-    /// Starts so many threads that read and sync, besides others.
+    /// Starts so many threads that read and sync, besides others; `snapdir`: snapshots are shown.
     ///
     /// # Errors
     /// If the system has none left.
-    pub(super) fn new(fs: Arc<LiveFs>, linger: Linger, threads: usize) -> io::Result<Self> {
-        let (readers, waiters) = (Pool::start("read", threads)?, Pool::start("wait", WAITERS)?);
+    pub(super) fn new(
+        fs: Arc<LiveFs>,
+        linger: Linger,
+        snapdir: bool,
+        threads: usize,
+    ) -> io::Result<Self> {
+        let shown = Arc::new(Shown::new(Arc::clone(&fs), snapdir)?);
+        let (readers, waiters) = (Pool::start("read", threads)?, Waiters::start(Arc::clone(&fs))?);
         let links = Arc::new(Links::start(Arc::clone(&fs))?);
-        Ok(Self { fs, readers, waiters, links, linger })
+        Ok(Self { fs, shown, readers, waiters, links, linger })
     }
 
     /// What is to be told how to talk to the kernel, once that is possible.
@@ -62,31 +68,10 @@ impl Writable {
         Arc::clone(&self.links)
     }
 
-    /// Does now what needs no room or has it, else where it may wait for it.
-    fn with_room(&self, bytes: u64, job: impl FnOnce(&LiveFs) + Send + 'static) {
-        if self.fs.has_room(bytes) {
-            return job(&self.fs);
-        }
-        let fs = Arc::clone(&self.fs);
-        self.waiters.run(move || job(&fs));
-    }
-
-    /// Does now what needs no room, unless changes take too much memory: then it waits elsewhere.
-    fn with_memory(&self, job: impl FnOnce(&LiveFs) + Send + 'static) {
-        if !self.fs.is_crowded() {
-            return job(&self.fs);
-        }
-        let fs = Arc::clone(&self.fs);
-        self.waiters.run(move || {
-            fs.breathe();
-            job(&fs);
-        });
-    }
-
     fn make(&self, parent: INodeNo, name: &OsStr, made: &Made<'_>, reply: ReplyEntry) {
         let Made { mode, umask, owner, rdev, target } = *made;
         let (name, target) = (name.as_bytes().to_vec(), target.to_vec());
-        self.with_room(0, move |fs| {
+        self.waiters.with_room(0, move |fs| {
             let made = Made { mode, umask, owner, rdev, target: &target };
             entry(fs, fs.make(parent.0, &name, &made), reply);
         });
@@ -95,7 +80,7 @@ impl Writable {
     /// Removes a name.
     fn remove(&self, parent: INodeNo, name: &OsStr, is_folder: bool, reply: ReplyEmpty) {
         let (name, links) = (name.as_bytes().to_vec(), Arc::clone(&self.links));
-        self.with_memory(move |fs| {
+        self.waiters.with_memory(move |fs| {
             links.removed(parent, fs.unlink(parent.0, &name, is_folder), reply);
         });
     }
@@ -136,9 +121,13 @@ impl Filesystem for Writable {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _next = self.linger.request();
-        match find(&*self.fs, parent.0, name.as_bytes()) {
+        let lifetime = Shown::lifetime(parent.0);
+        match find(&*self.shown, parent.0, name.as_bytes()) {
             // Number 0: the kernel remembers that the name is not there.
-            Ok(None) => reply.entry(&FOREVER, &bare_folder(0), GENERATION),
+            Ok(None) => reply.entry(&lifetime, &bare_folder(0), GENERATION),
+            Ok(Some(attr)) if attr.ino >= APART => {
+                reply.entry(&lifetime, &file_attr(&attr), GENERATION);
+            }
             Ok(Some(attr)) => entry(&self.fs, Ok(self.fs.told(attr, Some(parent.0))), reply),
             Err(error) => reply.error(errno(&error)),
         }
@@ -150,18 +139,18 @@ impl Filesystem for Writable {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let _next = self.linger.request();
-        let tell = move |fs: &LiveFs| match fs.attr(ino.0) {
-            Ok(attr) => reply.attr(&FOREVER, &file_attr(&fs.told(attr, None))),
-            Err(error) => reply.error(errno(&error)),
+        let (fs, shown) = (Arc::clone(&self.fs), Arc::clone(&self.shown));
+        let is_leaving = fs.is_leaving(ino.0);
+        let tell = move || {
+            if is_leaving {
+                fs.await_count(ino.0);
+            }
+            match shown.attr(ino.0) {
+                Ok(attr) => reply.attr(&FOREVER, &file_attr(&fs.told(attr, None))),
+                Err(error) => reply.error(errno(&error)),
+            }
         };
-        if !self.fs.is_leaving(ino.0) {
-            return tell(&self.fs);
-        }
-        let fs = Arc::clone(&self.fs);
-        self.readers.run(move || {
-            fs.await_count(ino.0);
-            tell(&fs);
-        });
+        if is_leaving { self.readers.run(tell) } else { tell() }
     }
 
     fn setattr(
@@ -187,14 +176,14 @@ impl Filesystem for Writable {
         // Whoever is not root cannot keep them: the kernel says so, but fuser does not pass it on.
         let (ctime, kill) = (ctime.map(Time::from), request.uid() != 0);
         let changes = Changes { mode, uid, gid, size, atime, mtime, ctime, kill };
-        self.with_memory(move |fs| match fs.change(ino.0, &changes) {
+        self.waiters.with_memory(move |fs| match fs.change(ino.0, &changes) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
             Err(error) => reply.error(errno(&error)),
         });
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        target(&*self.fs, ino.0, reply);
+        target(&*self.shown, ino.0, reply);
     }
 
     fn mknod(
@@ -245,7 +234,7 @@ impl Filesystem for Writable {
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _next = self.linger.request();
         let name = name.as_bytes().to_vec();
-        self.with_room(0, move |fs| entry(fs, fs.link(ino.0, parent.0, &name), reply));
+        self.waiters.with_room(0, move |fs| entry(fs, fs.link(ino.0, parent.0, &name), reply));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -277,7 +266,7 @@ impl Filesystem for Writable {
         };
         let (name, new) = (name.as_bytes().to_vec(), new.as_bytes().to_vec());
         let links = Arc::clone(&self.links);
-        self.with_memory(move |fs| {
+        self.waiters.with_memory(move |fs| {
             links.removed(to, fs.rename((parent.0, &name), (to.0, &new), replace), reply);
         });
     }
@@ -329,13 +318,13 @@ impl Filesystem for Writable {
         reply: ReplyData,
     ) {
         let _next = self.linger.request();
-        match self.fs.read_if_ready(ino.0, offset, size) {
+        match self.shown.read_if_ready(ino.0, offset, size) {
             Ok(Some(data)) => return reply.data(&data),
             Ok(None) => {}
             Err(error) => return reply.error(errno(&error)),
         }
-        let fs = Arc::clone(&self.fs);
-        self.readers.run(move || match fs.read(ino.0, offset, size) {
+        let shown = Arc::clone(&self.shown);
+        self.readers.run(move || match shown.read(ino.0, offset, size) {
             Ok(data) => reply.data(&data),
             Err(error) => reply.error(errno(&error)),
         });
@@ -358,8 +347,8 @@ impl Filesystem for Writable {
         if self.fs.is_quick_to_write(ino.0, data.len() as u64) {
             return written(self.fs.write(ino.0, offset, data, kill).map(u64::from), reply);
         }
-        let (fs, data) = (Arc::clone(&self.fs), data.to_vec());
-        self.waiters.run(move || {
+        let data = data.to_vec();
+        self.waiters.wait(move |fs| {
             written(fs.write(ino.0, offset, &data, kill).map(u64::from), reply);
         });
     }
@@ -375,7 +364,8 @@ impl Filesystem for Writable {
         reply: ReplyEmpty,
     ) {
         let ino = ino.0;
-        self.with_room(length, move |fs| done(allocate(fs, ino, offset, length, mode), reply));
+        self.waiters
+            .with_room(length, move |fs| done(allocate(fs, ino, offset, length, mode), reply));
     }
 
     fn lseek(
@@ -387,7 +377,7 @@ impl Filesystem for Writable {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        seek(&*self.fs, ino.0, offset, whence, reply);
+        seek(&*self.shown, ino.0, offset, whence, reply);
     }
 
     fn readdir(
@@ -398,7 +388,7 @@ impl Filesystem for Writable {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match fill(&*self.fs, ino.0, offset, &mut reply) {
+        match fill(&*self.shown, ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
@@ -413,8 +403,13 @@ impl Filesystem for Writable {
         mut reply: ReplyDirectoryPlus,
     ) {
         let _next = self.linger.request();
-        let told = |ino| self.fs.remember(ino);
-        match fill_plus(&*self.fs, ino.0, offset, &FOREVER, &mut reply, told) {
+        let told = |ino| {
+            if ino < APART {
+                self.fs.remember(ino)
+            }
+        };
+        let lifetime = Shown::lifetime(ino.0);
+        match fill_plus(&*self.shown, ino.0, offset, &lifetime, &mut reply, told) {
             Ok(_) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
@@ -422,7 +417,7 @@ impl Filesystem for Writable {
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
         let _next = self.linger.request();
-        match self.fs.xattr(ino.0, name.as_bytes()) {
+        match self.shown.xattr(ino.0, name.as_bytes()) {
             Ok(Some(value)) => xattr(&value, room, reply),
             Ok(None) => reply.error(Errno::NO_XATTR),
             Err(error) => reply.error(errno(&error)),
@@ -430,7 +425,7 @@ impl Filesystem for Writable {
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
-        xattr_names(self.fs.xattrs(ino.0), room, reply);
+        xattr_names(self.shown.xattrs(ino.0), room, reply);
     }
 
     fn setxattr(
@@ -444,14 +439,14 @@ impl Filesystem for Writable {
         reply: ReplyEmpty,
     ) {
         let (name, value) = (name.as_bytes().to_vec(), value.to_vec());
-        self.with_room(value.len() as u64, move |fs| {
+        self.waiters.with_room(value.len() as u64, move |fs| {
             done(fs.set_xattr(ino.0, &name, &value, flags), reply);
         });
     }
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.with_memory(move |fs| done(fs.remove_xattr(ino.0, &name), reply));
+        self.waiters.with_memory(move |fs| done(fs.remove_xattr(ino.0, &name), reply));
     }
 
     fn copy_file_range(
@@ -467,8 +462,11 @@ impl Filesystem for Writable {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let fs = Arc::clone(&self.fs);
-        self.waiters.run(move || {
+        if from.0 >= APART {
+            // The kernel then reads and writes.
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        self.waiters.wait(move |fs| {
             written(fs.copy_range((from.0, offset), (to.0, at), length), reply);
         });
     }

@@ -96,13 +96,13 @@ impl Store {
         Self::open_with(storage, &options.at, Arc::new(WorkingSet::new(options.working_set)))
     }
 
-    /// Opens the newest root there is now, for whoever goes on from this one: with the same working
-    /// set.
+    /// Opens a root that there is now, for whoever goes on from this one, or looks at both: with
+    /// the same working set.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn newest(&self) -> Result<Self, Error> {
-        Self::open_with(Arc::clone(&self.storage), &At::Head, Arc::clone(&self.working_set))
+    pub fn also(&self, at: &At) -> Result<Self, Error> {
+        Self::open_with(Arc::clone(&self.storage), at, Arc::clone(&self.working_set))
     }
 
     fn open_with(

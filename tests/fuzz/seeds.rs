@@ -4,10 +4,10 @@
 use std::fs;
 
 use packfs::format::{
-    At, BlockHash, Blocks, Change, Codec, Contents, Dictionary, ENVELOPE_LEN, EntryPage, Extent,
-    ExtentPage, FrameRecord, IndexBuilder, Inode, InodePage, JournalBase, JournalHead, Kind,
-    Member, ObjectRef, PackFooter, PageRef, ParityTable, Protected, Range, Root, Section, Snapshot,
-    Time, Totals, TreeFooter, open, seal_group,
+    BlockHash, Blocks, Change, Codec, Contents, DataAt, Dictionary, ENVELOPE_LEN, EntryPage,
+    Extent, ExtentPage, FrameRecord, IndexBuilder, Inode, InodePage, JournalBase, JournalHead,
+    Kind, Member, ObjectRef, PackFooter, PageRef, ParityTable, Protected, Range, Root, Section,
+    Snapshot, Time, Totals, TreeFooter, open, seal_group,
 };
 
 use super::folder;
@@ -135,9 +135,9 @@ fn journal() -> Vec<u8> {
         node(Inode { times: Some(Default::default()), ..Inode::default() }),
         entry(Some((9, Kind::Symlink))),
         entry(None),
-        Change::Data { number: 9, offset: 5, length: 6, at: At::Spool(7) },
-        Change::Data { number: 9, offset: 5, length: 6, at: At::Hole },
-        Change::Data { number: 9, offset: 5, length: 6, at: At::Blocks(blocks) },
+        Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Spool(7) },
+        Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Hole },
+        Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Blocks(blocks) },
         Change::Cut { number: 9, size: 3 },
     ];
     let mut bytes = Vec::new();

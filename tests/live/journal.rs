@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use packfs::format::{At, Blocks, Change, Inode, JournalBase, JournalHead, Kind, seal_group};
+use packfs::format::{Blocks, Change, DataAt, Inode, JournalBase, JournalHead, Kind, seal_group};
 use packfs::live::{Changes, LiveFs, Made};
 use packfs::tree::ROOT;
 use proptest::prelude::*;
@@ -364,13 +364,13 @@ fn change() -> impl Strategy<Value = Change> {
         to,
     });
     let spooled = (1..3000u64, 0..3000u64).prop_map(|(length, at)| match at + length <= 3000 {
-        true => (length, At::Spool(at)),
-        false => (length, At::Hole),
+        true => (length, DataAt::Spool(at)),
+        false => (length, DataAt::Hole),
     });
     let blocks = (1..4u32, 0..4u32, 0..5u32, 1..9000u64, 0..9000u64);
     let blocks = blocks.prop_map(|(origin, first, count, bytes, skip)| {
         let skip = skip % bytes;
-        (bytes - skip, At::Blocks(Blocks { origin, first, count, bytes, skip }))
+        (bytes - skip, DataAt::Blocks(Blocks { origin, first, count, bytes, skip }))
     });
     let place = prop_oneof![spooled, blocks];
     let data = (number(), size(), place).prop_map(|(number, offset, (length, at))| Change::Data {

@@ -13,6 +13,7 @@ mod model;
 mod posix;
 mod reference;
 mod room;
+mod snapdir;
 mod trial;
 
 use std::fs::{self, File};
