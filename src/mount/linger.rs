@@ -3,7 +3,8 @@
 //! To wake a thread that sleeps on another processor takes tens of microseconds on a virtual
 //! machine, whose idle processors are given back to the host: several times what answers take.
 //! Whoever walks a tree or unpacks one waits for each answer, so that would be most of their time.
-//! So a loop looks for the next request for a moment, as long as one follows the other closely.
+//! So a loop looks for the next request for a moment, as long as one follows the other closely, and
+//! processors are kept [awake](super::awake) for who waits for the answer.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::awake::Awake;
 use crate::parallel::processors;
 
 /// How long to look for a request.
@@ -30,6 +32,7 @@ pub(super) struct Linger {
     answered: AtomicU64,
     /// Whether a loop looks already; or nothing is gained where there is one processor.
     taken: AtomicBool,
+    awake: Option<Awake>,
 }
 
 /// A request that is being answered; once it is dropped, the next one is looked for.
@@ -39,16 +42,17 @@ pub(super) struct Answering<'a> {
 }
 
 impl Linger {
-    /// For the loops that read from `connection`.
+    /// For the loops that read from `connection`; `awake`: processors may be kept awake.
     ///
     /// # Errors
     /// If there are too many open files.
-    pub(super) fn new(connection: impl AsFd) -> io::Result<Self> {
+    pub(super) fn new(connection: impl AsFd, awake: bool) -> io::Result<Self> {
         Ok(Self {
             connection: connection.as_fd().try_clone_to_owned()?,
             begun: Instant::now(),
             answered: AtomicU64::new(0),
             taken: AtomicBool::new(processors() == 1),
+            awake: if awake && processors() > 1 { Awake::start() } else { None },
         })
     }
 
@@ -80,7 +84,11 @@ impl Drop for Answering<'_> {
     fn drop(&mut self) {
         let linger = self.linger;
         linger.answered.store(linger.now(), Ordering::Relaxed);
-        if self.is_close && !linger.taken.swap(true, Ordering::Relaxed) {
+        if !self.is_close {
+            return;
+        }
+        linger.awake.iter().for_each(Awake::close);
+        if !linger.taken.swap(true, Ordering::Relaxed) {
             linger.look();
             linger.taken.store(false, Ordering::Relaxed);
         }

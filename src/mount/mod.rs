@@ -15,6 +15,7 @@
 //! | `answer` | what both adapters answer alike |
 //! | `pool` | threads for what would keep the event loop |
 //! | `waiters` | threads for who waits for room |
+//! | `awake` | keeps processors awake while requests follow closely |
 //! | `linger` | looks for the next request for a moment, before an event loop sleeps |
 //! | `ahead` | inflates and hands to the kernel what will be asked for |
 //! | `shown` | the root that is shown, and the next one |
@@ -27,6 +28,7 @@ mod ahead;
 mod answer;
 mod attach;
 mod attributes;
+mod awake;
 mod detach;
 mod error;
 mod linger;

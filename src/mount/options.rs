@@ -46,6 +46,8 @@ pub struct Options {
     pub follow: bool,
     /// Show snapshots in a folder of a mount that can be written to.
     pub snapdir: bool,
+    /// Let idle processors sleep, also while requests follow closely.
+    pub nopoll: bool,
     /// Write down in this file in which order files are read.
     pub trace: Option<PathBuf>,
     /// How many event loops serve the mount.
@@ -99,6 +101,7 @@ impl Options {
             "nonempty" => self.nonempty = true,
             "follow" => self.follow = true,
             "snapdir" => self.snapdir = true,
+            "nopoll" => self.nopoll = true,
             // mount(8) says `rw` whenever nobody says `ro`, so there it takes another word.
             "rw" | "live" => self.writable = true,
             "ro" => self.writable = false,
@@ -216,7 +219,8 @@ mod tests {
     #[test]
     fn each_option_is_taken() {
         let list = "allow_other,suid,dev,noexec,rw,spool=3G,freeze_after=9,uid=7,gid=8,\
-            working_set=2G,threads=3,nonempty,fsname=a=b,subtype=other,snapshot=v=1,follow,snapdir";
+            working_set=2G,threads=3,nonempty,fsname=a=b,subtype=other,snapshot=v=1,\
+            follow,snapdir,nopoll";
         let expected = Options {
             access: Access::Everyone,
             suid: true,
@@ -231,6 +235,7 @@ mod tests {
             snapshot: Some("v=1".to_owned()),
             follow: true,
             snapdir: true,
+            nopoll: true,
             trace: None,
             threads: NonZeroUsize::new(3),
             nonempty: true,

@@ -107,7 +107,7 @@ pub fn mount(
         }
         Files::Live(fs) => {
             let (acl, config) = (filter(options.access), config());
-            let linger = Linger::new(&connection);
+            let linger = Linger::new(&connection, !options.nopoll);
             linger
                 .and_then(|linger| Writable::new(fs, linger, options.snapdir, readers(options)))
                 .and_then(|writable| {
@@ -138,7 +138,7 @@ fn serve(
     let ahead = Arc::new(Ahead::start(Arc::clone(&shown), Arc::clone(&live))?);
     let traced = trace.is_some();
     let helpers = Helpers { ahead: Arc::clone(&ahead), live, trace };
-    let linger = Linger::new(&connection)?;
+    let linger = Linger::new(&connection, !options.nopoll)?;
     let lifetime = match lifetime(options.access) {
         Lifetime::Forever if options.follow => Lifetime::Short,
         lifetime => lifetime,

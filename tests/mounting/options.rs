@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::with_image;
 use crate::support::command::{NOBODY, binary, packfs};
@@ -91,4 +93,42 @@ fn a_relative_archive_outlives_the_folder_it_was_named_from() {
     });
     fs::remove_file(&image).unwrap();
     assert_eq!(fs::read(mount.path().join("open")).unwrap(), b"for all");
+}
+
+/// What keeps them awake, in /dev.
+const AWAKE: &str = "cpu_dma_latency";
+
+/// Whether a process has what keeps idle processors awake.
+fn keeps_awake(process: u32) -> bool {
+    let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).any(|file| file.ends_with(AWAKE))
+}
+
+#[test]
+fn processors_are_kept_awake_while_somebody_asks_and_no_longer() {
+    let allowed = fs::File::options().write(true).open(Path::new("/dev").join(AWAKE)).is_ok();
+    let several = std::thread::available_parallelism().unwrap().get() > 1;
+    let (scratch, ..) = with_image();
+    let store = scratch.join("store");
+    packfs!("create", scratch.join("source"), store).run().ok();
+    for (options, kept) in [(&[][..], allowed && several), (&["-onopoll"], false)] {
+        let mount = Mount::writable(&store, options);
+        let process = mount.daemon().id();
+        assert!(!keeps_awake(process));
+        let busy = Instant::now();
+        let mut seen = false;
+        // As long as it takes on a machine with much else to do.
+        while busy.elapsed() < Duration::from_secs(if kept { 30 } else { 1 }) && !seen {
+            for at in 0..500 {
+                drop(fs::write(mount.path().join(format!("file-{at}")), "some"));
+            }
+            seen = keeps_awake(process);
+        }
+        assert_eq!(seen, kept, "{options:?}");
+        let idle = Instant::now();
+        while keeps_awake(process) {
+            assert!(idle.elapsed() < Duration::from_secs(30));
+            sleep(Duration::from_millis(50));
+        }
+    }
 }
