@@ -24,9 +24,9 @@ pub(super) fn run(args: &FlushArgs) -> Outcome {
     let store = match &mounted {
         Some(entry) => {
             // What programs wrote to memory that they share with a file may not be there yet.
-            let dir = std::fs::File::open(&args.store)?;
-            rustix::fs::syncfs(&dir)
-                .map_err(|error| Failure::Failed(format!("{shown}: {error}")))?;
+            let fail = |error| Failure::Failed(format!("{shown}: {error}"));
+            let dir = std::fs::File::open(&args.store).map_err(fail)?;
+            rustix::fs::syncfs(&dir).map_err(|error| fail(error.into()))?;
             Path::new(&entry.source)
         }
         None => &args.store,

@@ -13,7 +13,8 @@ use clap::Args;
 use super::{Failure, Outcome, archive, background, logger, size};
 use crate::fs::Owner;
 use crate::live::{LiveFs, LiveOptions, Packer};
-use crate::mount::{Access, Files, OptionError, Options, SignalWatch, mount};
+use crate::mount::{Access, Files, OptionError, Options, SNAPDIR, SignalWatch, mount};
+use crate::tree::ROOT;
 
 /// Show an archive's files in a folder
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -203,6 +204,10 @@ fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), 
             ..default
         },
     )?;
+    if options.snapdir && fs.lookup(ROOT, SNAPDIR).is_ok_and(|found| found.is_some()) {
+        let text = "mount option `snapdir`: the store has a .packfs of its own; rename that first";
+        return Err(Failure::Failed(format!("{}: {text}", args.archive.display())));
+    }
     let fs = Arc::new(fs);
     let packer = Packer::start(Arc::clone(&fs));
     let packer = packer.map_err(|error| Failure::Failed(format!("no threads left: {error}")))?;

@@ -77,7 +77,8 @@ pub(super) fn run(args: &UmountArgs) -> Outcome {
 /// The process that serves a mount which can be written to.
 struct Writer {
     store: PathBuf,
-    process: OwnedFd,
+    /// Its process, if it has not ended.
+    process: Option<OwnedFd>,
 }
 
 impl Writer {
@@ -86,8 +87,9 @@ impl Writer {
         let store = PathBuf::from(entry.source);
         // Nothing is made there, whatever it is.
         let holder = store.join(CONFIG).exists().then(|| Holder::of(&store))?;
-        let process = Pid::from_raw(holder.process?.try_into().ok()?)?;
-        Some(Self { store, process: pidfd_open(process, PidfdFlags::empty()).ok()? })
+        let process = holder.process.and_then(|process| Pid::from_raw(process.try_into().ok()?));
+        let process = process.and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok());
+        Some(Self { store, process })
     }
 
     /// Waits until it has packed what was written last, and has ended.
@@ -121,7 +123,8 @@ impl Writer {
     }
 
     fn ends_within(&self, time: Duration) -> Result<bool, Failure> {
-        let mut ended = [PollFd::new(&self.process, PollFlags::IN)];
+        let Some(process) = &self.process else { return Ok(true) };
+        let mut ended = [PollFd::new(process, PollFlags::IN)];
         let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
         match poll(&mut ended, Some(&time)) {
             Err(Errno::INTR) | Ok(0) => Ok(false),

@@ -144,6 +144,7 @@ impl LiveFs {
         if let Err(error) = layer.log.sync(&layer.spool) {
             log::warn!("{error}; it is committed now");
         }
+        layer.log.end();
         if committer.prepared.is_none() {
             let prepared = self.prepare_root(&below, committer);
             if prepared.is_err() {

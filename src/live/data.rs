@@ -6,7 +6,7 @@ use rustix::fs::{StatVfs, statvfs};
 
 use super::extents::whole_hole;
 use super::names::touch;
-use super::packer::margin;
+use super::packer::{margin, spooled};
 use super::pieces::Piece;
 use super::state::{Source, Span, State};
 use super::{LiveFs, now};
@@ -261,17 +261,21 @@ impl LiveFs {
         }
     }
 
-    /// What the system says of the disk of the store, without the room that commits are left, and
-    /// how many inodes there are.
+    /// What the system says of the disk of the store, and how many inodes there are. Available is
+    /// what can be written in any case: for each byte there must be room in the spool, as far as
+    /// that may grow, and in a pack, and the room that commits are left.
     ///
     /// # Errors
     /// If it says nothing.
     pub fn disk(&self) -> Result<(StatVfs, u64), FsError> {
         let disk = statvfs(&self.live);
         let mut disk = disk.map_err(|error| StorageError::io("statfs", error.into()))?;
-        let blocks = margin(&disk).div_ceil(disk.f_frsize.max(1));
-        disk.f_bavail = disk.f_bavail.saturating_sub(blocks);
-        Ok((disk, self.state.read().next.saturating_sub(crate::tree::ROOT)))
+        let state = self.state.read();
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(margin(&disk));
+        let free = free.saturating_sub(spooled(&state));
+        let available = (free / 2).max(free.saturating_sub(self.options.spool));
+        disk.f_bavail = available / disk.f_frsize.max(1);
+        Ok((disk, state.next.saturating_sub(crate::tree::ROOT)))
     }
 }
 

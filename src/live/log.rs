@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync, fstatvfs};
 
 use super::replay;
 use super::spool::Spool;
 use crate::format::{Change, FormatError, JournalBase, JournalHead, seal_group};
 use crate::storage::StorageError;
 
-/// Room on the disk that is set aside for what is written next, in bytes: so that files can be
-/// deleted when the disk is full.
-const RESERVE: u64 = 8 << 20;
+/// Room on the disk that is set aside for what is written next, so that files can be deleted when
+/// the disk is full: at most so many bytes, and that part of the disk.
+const RESERVE: (u64, u64) = (8 << 20, 32);
 /// If so many bytes wait to be written, the disk does not take them.
 const MOST_WAITING: usize = 256 << 20;
 /// Longest journal that is read, in bytes: a layer is committed long before.
@@ -138,6 +138,20 @@ impl Log {
         Ok(Some((Self::new(file, path), Beginning { head, base })))
     }
 
+    /// Gives back what was set aside: nothing more is written to it.
+    pub fn end(&self) {
+        let mut written = self.written.lock();
+        let more = written.reserved.saturating_sub(written.end);
+        if more == 0 || !written.left.changes.is_empty() {
+            return;
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.file, flags, written.end, more) {
+            Ok(()) => written.reserved = written.end,
+            Err(error) => log::debug!("{}: {error}", self.path.display()),
+        }
+    }
+
     /// Hands its changes to `each` in order, and cuts off what comes after the last whole group.
     ///
     /// # Errors
@@ -225,8 +239,15 @@ impl Log {
     }
 
     fn reserve(&self, written: &mut Written) {
-        let wanted = written.end + RESERVE;
-        if written.reserved >= written.end + RESERVE / 2 {
+        let (most, part) = RESERVE;
+        if written.reserved >= written.end + most / 2 {
+            return;
+        }
+        let disk = fstatvfs(&self.file);
+        let disk = disk.map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+        let reserve = most.min(disk / part);
+        let wanted = written.end + reserve;
+        if written.reserved >= written.end + reserve / 2 {
             return;
         }
         let from = written.reserved.max(written.end);

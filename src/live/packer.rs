@@ -32,7 +32,7 @@ const SHARE: u64 = 2;
 const RETRY: Duration = Duration::from_secs(10);
 /// Room on the disk that is left for what a commit writes besides data: at most so many bytes, and
 /// at most that part of the disk.
-const MARGIN: (u64, u64) = (32 << 20, 16);
+const MARGIN: (u64, u64) = (32 << 20, 8);
 /// The room on a disk that is left for what a commit writes besides data, in bytes.
 pub fn margin(disk: &StatVfs) -> u64 {
     let (most, part) = MARGIN;
@@ -350,6 +350,8 @@ impl LiveFs {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (commits, failed) = self.signals.commits();
+            // Before room is looked for: what was packed is removed before that ends.
+            let packing = self.signals.packing.load(Ordering::Relaxed);
             let (used, nodes, log) = {
                 let state = self.state.read();
                 (spooled(&state), state.active.nodes.len(), Arc::clone(&state.active.log))
@@ -366,10 +368,9 @@ impl LiveFs {
                 allowance.store(LOOK_AGAIN.min(left / 8), Ordering::Relaxed);
                 return Ok(());
             }
-            let idle = used == 0 && nodes == 0;
+            let idle = used == 0 && nodes == 0 && !packing;
             // What is being packed makes room, however long it takes.
-            let packing = crowded || self.signals.packing.load(Ordering::Relaxed);
-            let late = Instant::now() > deadline && !packing;
+            let late = Instant::now() > deadline && !packing && !crowded;
             if failed || (full && idle) || late {
                 return Err(FsError::NoSpace);
             }

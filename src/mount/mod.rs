@@ -53,6 +53,7 @@ pub use mountinfo::{MountEntry, mount_at};
 pub use options::{Access, OptionError, Options, parse_size};
 pub use session::{Detached, Detacher, Files, Mounted, mount};
 pub use signals::SignalWatch;
+pub use snapdir::NAME as SNAPDIR;
 
 /// The file system type of a mount, as mount(8) and `/proc/self/mountinfo` show it.
 pub const FS_TYPE: &str = "fuse.packfs";

@@ -22,7 +22,7 @@ use crate::store::{self, At, parse_snapshot, read_root, root_key, snapshot_key, 
 use crate::tree::ROOT;
 
 /// The name of the folder in the root folder.
-const NAME: &[u8] = b".packfs";
+pub const NAME: &[u8] = b".packfs";
 /// The name of the folder of snapshots in that.
 const SNAPSHOTS: &[u8] = b"snapshots";
 /// Numbers of inodes that are not the store's begin here.
@@ -146,6 +146,18 @@ impl Shown {
     pub(super) fn new(live: Arc<LiveFs>, snapdir: bool) -> std::io::Result<Self> {
         let entered = if snapdir { Some(Entered::start()?) } else { None };
         Ok(Self { live, entered })
+    }
+
+    /// Whether the name in a folder is that of the folder with the snapshots.
+    pub(super) fn has_taken(&self, folder: u64, name: &[u8]) -> bool {
+        self.entered.is_some() && (folder, name) == (ROOT, NAME)
+    }
+
+    /// Whether the kernel must ask before a file is opened, and what it is told then: else a file
+    /// of a snapshot could be changed in its cache, through a mapping.
+    pub(super) fn open(&self, ino: u64, to_read: bool) -> Option<Result<(), FsError>> {
+        self.entered.as_ref()?;
+        Some(if to_read || ino < APART { Ok(()) } else { Err(FsError::ReadOnly) })
     }
 
     /// How long the kernel may go by what it was told of a file in a folder.
@@ -282,9 +294,7 @@ impl Files for Shown {
             },
         )?;
         match found {
-            None if self.entered.is_some() && (folder, name) == (ROOT, NAME) => {
-                self.folder(TOP).map(Some)
-            }
+            None if self.has_taken(folder, name) => self.folder(TOP).map(Some),
             found => Ok(found),
         }
     }

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::adapter::{FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST};
@@ -264,6 +264,9 @@ impl Filesystem for Writable {
             RenameFlags::RENAME_EXCHANGE => Replace::Exchange,
             _ => return reply.error(Errno::EINVAL),
         };
+        if self.shown.has_taken(to.0, new.as_bytes()) {
+            return reply.error(Errno::EROFS);
+        }
         let (name, new) = (name.as_bytes().to_vec(), new.as_bytes().to_vec());
         let links = Arc::clone(&self.links);
         self.waiters.with_memory(move |fs| {
@@ -271,9 +274,14 @@ impl Filesystem for Writable {
         });
     }
 
-    // The kernel takes it to mean that there is no need to ask.
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _next = self.linger.request();
+        match self.shown.open(ino.0, flags.acc_mode() == OpenAccMode::O_RDONLY) {
+            // The kernel takes it to mean that there is no need to ask.
+            None => reply.error(Errno::ENOSYS),
+            Some(Ok(())) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Some(Err(error)) => reply.error(errno(&error)),
+        }
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {

@@ -82,6 +82,21 @@ fn umount_tells_of_what_could_not_be_packed() {
 }
 
 #[test]
+fn umount_tells_of_a_process_that_ended_before_it_had_packed() {
+    let (_scratch, store) = with_store(|at| at.file("a", "packed"));
+    let mount = Mount::writable(&store, &["--freeze-after", "1000"]);
+    fs::write(mount.path().join("b"), "written").unwrap();
+    fs::File::open(mount.path().join("b")).unwrap().sync_all().unwrap();
+    mount.daemon().signal(rustix::process::Signal::KILL);
+    assert!(mount.daemon().ends_within(crate::support::patience()));
+    packfs!("flush", mount.path()).run().fails(1, &["mount"]);
+    packfs!("umount", mount.path()).run().fails(1, &["unmounted", "journal", "mount --rw"]);
+    let again = Mount::writable(&store, &[]);
+    assert_eq!(fs::read(again.path().join("b")).unwrap(), b"written");
+    drop(mount);
+}
+
+#[test]
 fn a_mount_tells_what_is_not_packed_yet() {
     let (_scratch, store) = with_store(|at| at.file("a", noise(50_000, 3)));
     let beside = Mount::new(&store);

@@ -64,6 +64,37 @@ fn fill(options: &str, end: &str) {
     Packfs::namespace(&script).arg(&store).arg(scratch.join("work")).run().ok();
 }
 
+/// A disk that is hardly larger than the file; `$1` is an empty folder.
+const SMALL: &str = r#"
+    cd "$1"
+    mkdir disk mnt source
+    mount -t tmpfs -o size=30m none disk
+    echo some >source/some
+    "$PACKFS" create -q source disk/store
+    "$PACKFS" mount --rw disk/store mnt
+    room() { df -k --output=avail mnt | tail -1; }
+    before=$(room)
+    test $before -gt 8000
+    test $before -lt 15000
+    if dd if=/dev/urandom of=mnt/large bs=256k count=200 conv=fsync 2>said; then exit 1; fi
+    grep -q "No space left" said
+    test $(room) -lt 1000
+    test $(stat -c %s mnt/large) -gt $((before * 900))
+    rm mnt/large
+    "$PACKFS" flush mnt
+    "$PACKFS" gc disk/store
+    test $(room) -gt $((before - 1500))
+    dd if=/dev/urandom of=mnt/large bs=256k count=16 conv=fsync 2>said
+    "$PACKFS" umount mnt
+    "$PACKFS" fsck --deep disk/store
+"#;
+
+#[test]
+fn a_small_disk_that_was_full_has_room_again() {
+    let scratch = crate::support::Scratch::new();
+    Packfs::namespace(SMALL).arg(scratch.path()).run().ok();
+}
+
 #[test]
 fn a_full_disk_and_an_unmount() {
     // Whether there is room for the commit or not, that is in the journal at least.

@@ -61,12 +61,17 @@ fn snapshots_are_shown_as_they_come_and_go() {
 
 #[test]
 fn nothing_in_a_snapshot_can_be_changed() {
-    let (_scratch, store) = with_store(|at| at.file("file", "one"));
+    let (scratch, store) = with_store(|at| at.file("file", "one"));
     packfs!("snapshot", "create", store, "first").run().ok();
     let mount = Mount::writable(&store, &["-osnapdir"]);
+    fs::create_dir(mount.path().join("folder")).unwrap();
     let (top, file) = (mount.path().join(".packfs"), mount.path().join("file"));
     let there = top.join("snapshots/first/file");
-    let tried: [io::Result<()>; 10] = [
+    let open = |options: &mut fs::OpenOptions| options.open(&there).map(drop);
+    let tried: [io::Result<()>; 13] = [
+        open(fs::File::options().read(true).write(true)),
+        open(fs::File::options().append(true)),
+        fs::rename(mount.path().join("folder"), &top),
         fs::write(&there, "two"),
         fs::remove_file(&there),
         fs::rename(&there, mount.path().join("moved")),
@@ -88,8 +93,9 @@ fn nothing_in_a_snapshot_can_be_changed() {
     let mount = Mount::writable(&store, &[]);
     fs::create_dir(mount.path().join(".packfs")).unwrap();
     drop(mount);
-    let mount = Mount::writable(&store, &["-osnapdir"]);
-    assert!(names(&mount.path().join(".packfs")).is_empty(), "a file of the store goes first");
+    let folder = scratch.join("empty");
+    fs::create_dir(&folder).unwrap();
+    packfs!("mount", "--rw", "-osnapdir", store, folder).run().fails(1, &["snapdir", ".packfs"]);
 }
 
 #[test]
