@@ -139,7 +139,16 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     let shown = whole(&args.archive)?;
     let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
     let mut signals = SignalWatch::new().map_err(refused)?;
-    let mounted = mount(files, &shown, &args.dir, &options)?;
+    let mounted = match mount(files, &shown, &args.dir, &options) {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            // Whoever took it off while it was being made waits for what an earlier one had left.
+            packer.map(Packer::finish).transpose().map_err(|error| {
+                Failure::Failed(format!("{error}; what was written is in the journal"))
+            })?;
+            return Err(error.into());
+        }
+    };
     signals.start(mounted.detacher()).map_err(refused)?;
     if args.background && !background::released()? {
         // The parent is gone or has given up: nobody wants this mount.

@@ -199,6 +199,8 @@ pub fn await_mount(folder: &Path, daemon: &Running) -> bool {
     let start = Instant::now();
     while start.elapsed() < patience() {
         if is_mounted(folder) {
+            // It is there before it is served: whoever takes it off then, ends its process.
+            let _ = folder.metadata();
             return true;
         }
         let mut changes =
