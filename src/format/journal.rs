@@ -327,7 +327,8 @@ fn parse_blocks(cursor: &mut Cursor<'_>) -> Result<Blocks, Problem> {
     let (origin, first, count) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
     let (bytes, skip) = (cursor.u64()?, cursor.u64()?);
     let most = u64::from(count) * MAX_BLOCK as u64;
-    if origin == 0 || count > MAX_RUN || bytes > most || skip >= bytes {
+    let ends = first.checked_add(count).is_some();
+    if origin == 0 || count > MAX_RUN || !ends || bytes > most || skip >= bytes {
         return Err(Problem::Malformed("run of blocks of a change"));
     }
     Ok(Blocks { origin, first, count, bytes, skip })

@@ -212,7 +212,7 @@ impl ArchiveFs {
             Err(Failure::Unready) => Ok(None),
             Err(failure) => {
                 let error = self.cause(failure);
-                log::error!("blocks {first} to {} cannot be read: {error}", first + count);
+                log::error!("{count} blocks from {first} on cannot be read: {error}");
                 Err(FsError::Damaged(Arc::new(error)))
             }
         }

@@ -338,9 +338,9 @@ impl Files for Shown {
                 folder,
                 |live| live.list(folder, offset, &mut *each.borrow_mut()),
                 |fs, at, folder| {
-                    fs.list(folder, offset, &mut |listed| match number(at, listed.ino) {
-                        Ok(ino) => each.borrow_mut()(Listed { ino, ..listed }),
-                        Err(_) => false,
+                    fs.list(folder, offset, &mut |listed| {
+                        number(at, listed.ino)
+                            .is_ok_and(|ino| each.borrow_mut()(Listed { ino, ..listed }))
                     })
                 },
             );
@@ -361,25 +361,26 @@ impl Files for Shown {
         offset: u64,
         each: &mut dyn FnMut(Listed<'_>, &Attr) -> bool,
     ) -> Result<(), FsError> {
-        if folder < APART {
-            return self.live.list_with_attrs(folder, offset, each);
+        if [TOP, FOLDER].contains(&folder) {
+            // No snapshot is opened because it is listed: what it is, the kernel asks for then.
+            let around = self.folder(FOLDER)?;
+            return self.list(folder, offset, &mut |listed| {
+                let attr = Attr { ino: listed.ino, ..around };
+                each(listed, &attr)
+            });
         }
-        let around = self.folder(FOLDER)?;
-        let mut failure = None;
-        self.list(folder, offset, &mut |listed| {
-            // A snapshot is not opened because it is listed: what it is, the kernel asks for then.
-            let attr = match folder == FOLDER {
-                true => Ok(Attr { ino: listed.ino, ..around }),
-                false => self.attr(listed.ino),
-            };
-            match attr {
-                Ok(attr) => each(listed, &attr),
-                Err(error) => {
-                    failure = Some(error);
-                    false
-                }
-            }
-        })?;
-        failure.map_or(Ok(()), Err)
+        let each = std::cell::RefCell::new(each);
+        self.split(
+            folder,
+            |live| live.list_with_attrs(folder, offset, &mut *each.borrow_mut()),
+            |fs, at, folder| {
+                fs.list_with_attrs(folder, offset, &mut |listed, attr| {
+                    number(at, listed.ino).is_ok_and(|ino| {
+                        let attr = Attr { ino, ..*attr };
+                        each.borrow_mut()(Listed { ino, ..listed }, &attr)
+                    })
+                })
+            },
+        )
     }
 }

@@ -367,7 +367,8 @@ fn change() -> impl Strategy<Value = Change> {
         true => (length, DataAt::Spool(at)),
         false => (length, DataAt::Hole),
     });
-    let blocks = (1..4u32, 0..4u32, 0..5u32, 1..9000u64, 0..9000u64);
+    let first = prop_oneof![4 => 0..4u32, 1 => Just(u32::MAX)];
+    let blocks = (1..4u32, first, 0..5u32, 1..9000u64, 0..9000u64);
     let blocks = blocks.prop_map(|(origin, first, count, bytes, skip)| {
         let skip = skip % bytes;
         (bytes - skip, DataAt::Blocks(Blocks { origin, first, count, bytes, skip }))
