@@ -257,12 +257,6 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         }
     }
 
-    /// Bytes that it may hold.
-    #[must_use]
-    pub fn budget(&self) -> u64 {
-        self.shards.iter().map(|shard| lock(shard).budget).sum()
-    }
-
     /// How often it was asked since it was made, and what it holds.
     #[must_use]
     pub fn counts(&self) -> Counts {

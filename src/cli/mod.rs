@@ -1,6 +1,7 @@
 //! The command line: one file per command; only here is anything printed.
 
 mod add;
+mod allocator;
 mod archive;
 mod background;
 mod cat;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, Outcome, archive, background, logger, size};
+use super::{Failure, Outcome, allocator, archive, background, logger, size};
 use crate::fs::Owner;
 use crate::live::{LiveFs, LiveOptions, Packer};
 use crate::mount::{Access, Files, OptionError, Options, SNAPDIR, SignalWatch, mount};
@@ -42,7 +42,8 @@ pub(super) struct MountArgs {
     /// How long nothing must have been written before what was is packed [default: 10]
     #[arg(long, value_name = "SECONDS", requires = "rw")]
     pub(super) freeze_after: Option<u32>,
-    /// Memory for inflated frames [default: 1/16 of the machine's, 64M to 2G]
+    /// Memory for inflated frames, an eighth of it for what else reading takes [default: 1/16 of the
+    /// machine's, 64M to 2G]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(super) working_set: Option<u64>,
     /// Log to this file, not to the system's log
@@ -134,6 +135,7 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
         background::follow_parent()?;
     }
     logger::start(args.log.as_deref())?;
+    allocator::set_up();
     let options = args.all_options()?;
     let (files, packer) = open(args, &options)?;
     let shown = whole(&args.archive)?;

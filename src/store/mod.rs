@@ -199,7 +199,7 @@ impl Store {
     /// Budget of its working set, in bytes.
     #[must_use]
     pub fn working_set_budget(&self) -> u64 {
-        self.working_set.frames.budget()
+        self.working_set.budget
     }
 
     /// Bytes that were inflated for its working set.

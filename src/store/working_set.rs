@@ -16,6 +16,9 @@ use crate::index::FrameId;
 const SHARE: u64 = 16;
 /// but neither less nor more than this, in bytes.
 const BOUNDS: (u64, u64) = (64 << 20, 2 << 30);
+/// One part in so many of the budget is for what comes beside frames: buffers, pages of trees, and
+/// what the allocator cannot help.
+const BESIDE: u64 = 8;
 /// Memory comes in pieces of so many bytes.
 const PAGE: u64 = 4096;
 /// What the working set itself takes for a frame, in bytes.
@@ -37,6 +40,8 @@ pub fn default_working_set() -> u64 {
 /// other, has one for all of them: most frames of a root are those of the one before.
 #[derive(Debug)]
 pub struct WorkingSet {
+    /// Bytes that all of it may take.
+    pub(super) budget: u64,
     /// By the number of their segment here, which stays, whatever roots list segments in.
     pub(super) frames: Cache<FrameId, Frame, Error>,
     pub(super) buffers: Arc<Buffers>,
@@ -50,7 +55,8 @@ impl WorkingSet {
     #[must_use]
     pub(super) fn new(budget: u64) -> Self {
         let (buffers, inflated, segments) = Default::default();
-        Self { frames: Cache::new(budget), buffers, inflated, segments }
+        let frames = Cache::new(budget - budget / BESIDE);
+        Self { budget, frames, buffers, inflated, segments }
     }
 
     /// The number of a segment.

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod follow;
+mod memory;
 mod options;
 mod trial;
 mod unmounting;

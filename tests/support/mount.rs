@@ -52,7 +52,12 @@ impl Mount {
 
     /// Mounts an archive in the foreground, where its log can be read.
     pub fn foreground(archive: &Path) -> Self {
-        Self::try_foreground(archive).unwrap_or_else(|outcome| panic!("{outcome}"))
+        Self::foreground_with(archive, &[])
+    }
+
+    /// Mounts an archive in the foreground, with these options.
+    pub fn foreground_with(archive: &Path, options: &[&str]) -> Self {
+        Self::try_foreground_with(archive, options).unwrap_or_else(|outcome| panic!("{outcome}"))
     }
 
     /// Mounts an archive in the foreground; if that fails, how.
@@ -62,8 +67,7 @@ impl Mount {
 
     /// Mounts a store in the foreground, to be written to; with these options, too.
     pub fn writable(store: &Path, options: &[&str]) -> Self {
-        let options = [&["--rw"], options].concat();
-        Self::try_foreground_with(store, &options).unwrap_or_else(|outcome| panic!("{outcome}"))
+        Self::foreground_with(store, &[&["--rw"], options].concat())
     }
 
     fn try_foreground_with(archive: &Path, options: &[&str]) -> Result<Self, Box<Outcome>> {
