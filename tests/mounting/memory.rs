@@ -26,7 +26,7 @@ const LINE: u64 = 40;
 /// A line of a file, that no other has.
 fn line(file: u64, line: u64) -> String {
     let number = xxh3_64_with_seed(&[], file << 32 | line);
-    format!("{:08x} a line like any other {:08x}\n", number >> 32, number as u32)
+    format!("{:08x} a line like any other {:08x}\n", number >> 32, number & 0xffff_ffff)
 }
 
 /// The most memory that a process ever took, in bytes.
