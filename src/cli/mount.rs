@@ -42,8 +42,8 @@ pub(super) struct MountArgs {
     /// How long nothing must have been written before what was is packed [default: 10]
     #[arg(long, value_name = "SECONDS", requires = "rw")]
     pub(super) freeze_after: Option<u32>,
-    /// Memory for inflated frames, an eighth of it for what else reading takes [default: 1/16 of the
-    /// machine's, 64M to 2G]
+    /// Memory for inflated frames, an eighth of it for what else reading takes [default: 1/16 of
+    /// the machine's, 64M to 2G]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(super) working_set: Option<u64>,
     /// Log to this file, not to the system's log

@@ -1,9 +1,14 @@
 //! Tells when the kernel has counted that a name of a file is gone: see
 //! [`crate::live::LiveFs::told`].
+//!
+//! It counts as soon as it has read the answer, and does not say so. A notification that waits for
+//! the folder's lock would tell; but who holds that may wait for an answer of ours, and a thread
+//! that waits for a lock in the kernel cannot be killed, nor could the mount.
 
-use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier, ReplyEmpty};
 
@@ -12,10 +17,11 @@ use super::pool::Pool;
 use crate::fs::FsError;
 use crate::live::LiveFs;
 
-/// A name that no folder has.
-const NOBODY: &str = ".";
+/// The kernel has counted after so long. Should it not have, since nothing got a processor
+/// meanwhile, it asks anew when it is asked next: it forgets the time of change with the name.
+const COUNTS: Duration = Duration::from_millis(5);
 
-/// A thread that waits for the kernel.
+/// A thread that waits for that.
 #[derive(Debug)]
 pub(super) struct Links {
     fs: Arc<LiveFs>,
@@ -50,9 +56,9 @@ impl Links {
     fn left(&self, folder: u64, file: u64) {
         let Some(notifier) = self.notifier.get().cloned() else { return };
         let fs = Arc::clone(&self.fs);
+        let due = Instant::now() + COUNTS;
         self.thread.run(move || {
-            // It has the folder locked until it has counted, and locks it to forget a name.
-            let _ = notifier.inval_entry(INodeNo(folder), OsStr::new(NOBODY));
+            thread::sleep(due.saturating_duration_since(Instant::now()));
             fs.counted(file, folder);
             // What it was told before is as good as forgotten, also if it has yet to read it.
             let _ = notifier.inval_inode(INodeNo(file), -1, 0);

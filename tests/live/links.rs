@@ -106,7 +106,7 @@ fn who_removes_a_name_is_told_right_how_many_are_left() {
             }
             let _stop = Stop(&stop);
             let file = folder.join("file");
-            for round in 0..3000 {
+            for round in 0..1000 {
                 let name = folder.join(format!("name-{}", round % 7));
                 fs::hard_link(&file, &name).unwrap();
                 assert_eq!(file.metadata().unwrap().nlink(), 2, "round {round}");
@@ -115,4 +115,25 @@ fn who_removes_a_name_is_told_right_how_many_are_left() {
             }
         });
     });
+}
+
+#[test]
+fn a_killed_mount_ends_while_names_come_and_go() {
+    let (_scratch, store) = with_store(|at| at.file("file", "content"));
+    for _ in 0..10 {
+        let mount = Mount::writable(&store, &[]);
+        let folder = mount.path().to_owned();
+        thread::scope(|scope| {
+            for worker in 0..4 {
+                let (file, name) = (folder.join("file"), folder.join(format!("name-{worker}")));
+                scope.spawn(move || {
+                    // Until it is killed. The name may be there since the last time.
+                    let _ = fs::remove_file(&name);
+                    while fs::hard_link(&file, &name).is_ok() && fs::remove_file(&name).is_ok() {}
+                });
+            }
+            thread::sleep(Duration::from_millis(100));
+            mount.kill();
+        });
+    }
 }
