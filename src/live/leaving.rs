@@ -3,11 +3,9 @@
 //! The kernel keeps the number of names of each file, and takes one off by itself when a name has
 //! been removed, after it was told that this is done. Who asks for the file in between is told a
 //! number from which one is taken off once more: the kernel comes to too few, at last to none, and
-//! then refuses to link the file. So whoever asks for the file itself waits until the kernel has
-//! counted, which takes some microseconds after it was told; and when it has surely counted, it is
-//! to ask anew. Whoever asks for a name in the same folder need not wait: no name goes while the
-//! folder is looked at. Others, who may hold another folder that somebody waits for, are told of
-//! one name more; and so is who has waited for long.
+//! then refuses to link the file. So whoever asks for the file waits until the kernel has surely
+//! counted, and it is to ask anew then. Whoever asks for a name in the same folder need not wait:
+//! no name goes while the folder is looked at. Who has waited for long is told of one name more.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,8 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use super::LiveFs;
 use crate::fs::Attr;
 
-/// How long the kernel is waited for at most. It may itself have a folder locked, now and then,
-/// that whoever asks for its count waits for.
+/// How long the kernel is waited for at most.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// By file: the folders of names that the kernel may still be about to take off.
@@ -86,14 +83,29 @@ impl LiveFs {
     /// What the kernel is to be told of a file, if not that it has it locked: of one that was
     /// found in a folder that it has locked, or by its number alone. What the file is was looked
     /// up before.
+    ///
+    /// Waits until the kernel has taken off names that are gone from other folders.
     #[must_use]
     pub fn told(&self, mut attr: Attr, folder: Option<u64>) -> Attr {
-        if self.leaving.count.load(Ordering::SeqCst) > 0
-            && let Some(folders) = self.leaving.names.lock().get(&attr.ino)
-        {
-            let more = folders.iter().filter(|of| Some(**of) != folder).count();
-            attr.nlink = attr.nlink.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        if self.leaving.count.load(Ordering::SeqCst) == 0 {
+            return attr;
         }
-        attr
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut names = self.leaving.names.lock();
+            let folders = names.get(&attr.ino).into_iter().flatten();
+            let more = folders.filter(|of| Some(**of) != folder).count();
+            if more == 0 {
+                return attr;
+            }
+            if self.leaving.counted.wait_until(&mut names, deadline).timed_out() {
+                let more = u32::try_from(more).unwrap_or(u32::MAX);
+                attr.nlink = attr.nlink.saturating_add(more);
+                return attr;
+            }
+            drop(names);
+            // Others may have come and gone meanwhile.
+            attr = self.attr(attr.ino).unwrap_or(attr);
+        }
     }
 }
