@@ -46,8 +46,8 @@ impl Leaving {
             folders.iter().position(|of| *of == folder).map(|at| folders.swap_remove(at));
             if folders.is_empty() {
                 names.remove(&ino);
-                self.counted.notify_all();
             }
+            self.counted.notify_all();
         }
         self.count.store(names.len(), Ordering::SeqCst);
     }
@@ -67,17 +67,13 @@ impl LiveFs {
     /// Whether the kernel may be about to take off a name of a file.
     #[must_use]
     pub fn is_leaving(&self, ino: u64) -> bool {
-        self.leaving.count.load(Ordering::SeqCst) > 0
-            && self.leaving.names.lock().contains_key(&ino)
+        self.is_counting() && self.leaving.names.lock().contains_key(&ino)
     }
 
-    /// Waits until the kernel has taken off what names of a file are gone.
-    pub fn await_count(&self, ino: u64) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut names = self.leaving.names.lock();
-        while names.contains_key(&ino)
-            && !self.leaving.counted.wait_until(&mut names, deadline).timed_out()
-        {}
+    /// Whether that is so of any file: who is [told](Self::told) may have to wait.
+    #[must_use]
+    pub fn is_counting(&self) -> bool {
+        self.leaving.count.load(Ordering::SeqCst) > 0
     }
 
     /// What the kernel is to be told of a file, if not that it has it locked: of one that was
@@ -87,7 +83,7 @@ impl LiveFs {
     /// Waits until the kernel has taken off names that are gone from other folders.
     #[must_use]
     pub fn told(&self, mut attr: Attr, folder: Option<u64>) -> Attr {
-        if self.leaving.count.load(Ordering::SeqCst) == 0 {
+        if !self.is_counting() {
             return attr;
         }
         let deadline = Instant::now() + PATIENCE;

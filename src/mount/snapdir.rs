@@ -165,6 +165,13 @@ impl Shown {
         if [TOP, FOLDER].contains(&folder) { Duration::ZERO } else { FOREVER }
     }
 
+    /// The kernel counts a file of the store once more: others it need not give back.
+    pub(super) fn remember(&self, ino: u64) {
+        if ino < APART {
+            self.live.remember(ino);
+        }
+    }
+
     fn entered(&self) -> Result<&Entered, FsError> {
         self.entered.as_ref().ok_or(FsError::NoEntry)
     }

@@ -85,6 +85,11 @@ impl Writable {
         });
     }
 
+    /// Does what may have to wait, which the event loop must not, in another thread.
+    fn later(&self, may_wait: bool, job: impl FnOnce() + Send + 'static) {
+        if may_wait { self.readers.run(job) } else { job() }
+    }
+
     fn sync(&self, reply: ReplyEmpty) {
         let fs = Arc::clone(&self.fs);
         self.readers.run(move || synced(&fs, reply));
@@ -128,7 +133,11 @@ impl Filesystem for Writable {
             Ok(Some(attr)) if attr.ino >= APART => {
                 reply.entry(&lifetime, &file_attr(&attr), GENERATION);
             }
-            Ok(Some(attr)) => entry(&self.fs, Ok(self.fs.told(attr, Some(parent.0))), reply),
+            Ok(Some(attr)) => {
+                let fs = Arc::clone(&self.fs);
+                let told = move || entry(&fs, Ok(fs.told(attr, Some(parent.0))), reply);
+                self.later(self.fs.is_leaving(attr.ino), told);
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -140,17 +149,10 @@ impl Filesystem for Writable {
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let _next = self.linger.request();
         let (fs, shown) = (Arc::clone(&self.fs), Arc::clone(&self.shown));
-        let is_leaving = fs.is_leaving(ino.0);
-        let tell = move || {
-            if is_leaving {
-                fs.await_count(ino.0);
-            }
-            match shown.attr(ino.0) {
-                Ok(attr) => reply.attr(&FOREVER, &file_attr(&fs.told(attr, None))),
-                Err(error) => reply.error(errno(&error)),
-            }
-        };
-        if is_leaving { self.readers.run(tell) } else { tell() }
+        self.later(fs.is_leaving(ino.0), move || match shown.attr(ino.0) {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&fs.told(attr, None))),
+            Err(error) => reply.error(errno(&error)),
+        });
     }
 
     fn setattr(
@@ -411,16 +413,14 @@ impl Filesystem for Writable {
         mut reply: ReplyDirectoryPlus,
     ) {
         let _next = self.linger.request();
-        let told = |ino| {
-            if ino < APART {
-                self.fs.remember(ino)
+        let (shown, lifetime) = (Arc::clone(&self.shown), Shown::lifetime(ino.0));
+        self.later(self.fs.is_counting(), move || {
+            let told = |ino| shown.remember(ino);
+            match fill_plus(&*shown, ino.0, offset, &lifetime, &mut reply, told) {
+                Ok(_) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
             }
-        };
-        let lifetime = Shown::lifetime(ino.0);
-        match fill_plus(&*self.shown, ino.0, offset, &lifetime, &mut reply, told) {
-            Ok(_) => reply.ok(),
-            Err(error) => reply.error(errno(&error)),
-        }
+        });
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {

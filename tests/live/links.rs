@@ -106,7 +106,7 @@ fn who_removes_a_name_is_told_right_how_many_are_left() {
             }
             let _stop = Stop(&stop);
             let file = folder.join("file");
-            for round in 0..1000 {
+            for round in 0..3000 {
                 let name = folder.join(format!("name-{}", round % 7));
                 fs::hard_link(&file, &name).unwrap();
                 assert_eq!(file.metadata().unwrap().nlink(), 2, "round {round}");
