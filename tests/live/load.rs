@@ -181,13 +181,6 @@ impl Load<'_> {
     }
 }
 
-/// The most memory that a process ever took, in bytes.
-fn peak(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 #[test]
 fn always_the_same_bytes() {
     let known: Vec<Vec<u8>> = (0..PACKED as u64).map(|file| content(file + 17)).collect();
@@ -224,7 +217,7 @@ fn always_the_same_bytes() {
         })
     });
     assert_eq!(*load.wrong.lock().unwrap(), None, "{}", mount.log());
-    let peak = peak(mount.daemon().id());
+    let peak = mount.peak_memory();
     let [alone, beside] = load.reads.each_ref().map(|count| count.load(Ordering::Relaxed));
     println!(
         "{alone} reads without upkeep, {beside} beside {runs} runs of it; {} writes; {} MiB",

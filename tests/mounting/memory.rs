@@ -29,13 +29,6 @@ fn line(file: u64, line: u64) -> String {
     format!("{:08x} a line like any other {:08x}\n", number >> 32, number & 0xffff_ffff)
 }
 
-/// The most memory that a process ever took, in bytes.
-fn peak(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 #[test]
 fn many_readers_stay_within_the_working_set() {
     let scratch = Scratch::new();
@@ -69,7 +62,7 @@ fn many_readers_stay_within_the_working_set() {
             }
         });
     });
-    let peak = peak(mount.daemon().id());
+    let peak = mount.peak_memory();
     println!("{} MiB", peak >> 20);
     assert!(peak < WORKING_SET + PROGRAM, "{peak} bytes of memory");
 }

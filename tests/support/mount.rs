@@ -138,6 +138,13 @@ impl Mount {
         self.daemon.as_ref().expect("a foreground mount")
     }
 
+    /// The most memory that the process of a foreground mount ever took, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon().id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// Unmounts it; whether packfs did so by itself, and a foreground mount ended well.
     fn unmount(&mut self) -> Result<(), String> {
         unmount_once_free(&self.folder)?;
