@@ -59,7 +59,7 @@ fn main() -> Done {
     let remove = |tree: &Path| time(Command::new("rm").arg("-rf").arg(tree));
     let mut took = [const { [const { Vec::new() }; 2] }; 3];
     // All trees are unpacked before any is removed: ext4 spares numbers of files that are just
-    // gone, which makes new ones beside them ten times as slow.
+    // gone, which makes new ones beside them far slower.
     for step in 0..took.len() {
         for (round, turn) in (0..arguments.rounds).flat_map(|round| [(round, 0), (round, 1)]) {
             let which = (round + turn) % 2;

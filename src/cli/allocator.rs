@@ -1,7 +1,7 @@
 //! How glibc's allocator gets memory for a mount.
 //!
 //! Inflated frames come and go, each some MiB long. Left to itself, the allocator keeps areas for
-//! some threads alone, and puts frames among what is smaller: the gaps took a third of the working
+//! some threads alone, and puts frames among what is smaller: the gaps took much of the working
 //! set. So there are few areas, and what is large gets pages of its own, which go back to the
 //! system with it (mallopt(3); setting a threshold keeps it from growing).
 
