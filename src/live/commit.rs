@@ -5,7 +5,8 @@
 //! the commit. After that the journal of the layer above is told that it rests on that root; then
 //! the journal of the sealed layer is removed, the folder synced, and its spool removed. A crash
 //! before the root leaves both layers; one after it leaves a journal whose changes the root has: it
-//! says what is so, not what was done, so it can be applied once more.
+//! says what is so, not what was done, so it can be applied once more. Who does so first tells that
+//! journal that it rests on the newest root, as the commit that follows makes one more.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -28,6 +28,7 @@ const LONGEST: u64 = 8 << 30;
 
 /// Length of what a journal begins with, in bytes.
 pub const HEAD_LEN: usize = JournalHead::LEN + JournalBase::LEN;
+const _: () = assert!(HEAD_LEN <= 512, "see Log::rest_on");
 
 /// What a journal begins with.
 #[derive(Debug)]
@@ -170,9 +171,12 @@ impl Log {
     }
 
     /// Writes down, durably, that all below its layer is in that root: then the layers below may
-    /// go. It is written where nothing counts that was there before, as these are still there.
-    ///
+    /// go. While these are there, what was there before does not count. Where there are none, it
+    /// replaces a root that counts as well; it lies in the first 512 bytes, which a disk writes
+    /// replaces a root that counts as well; it lies in the first 512 bytes, which a disk writes
+    /// `PG_CONTROL_MAX_SAFE_SIZE`).
     /// # Errors
+    ///
     /// If it cannot be written.
     pub fn rest_on(&self, base: &JournalBase) -> Result<(), StorageError> {
         let write = || -> io::Result<()> {

@@ -165,10 +165,19 @@ fn recover(live: &Path, mut below: Below) -> Result<State, StorageError> {
             continue;
         }
         let under = layers.last().map(|layer| layer.number);
-        let Some(mut layer) = Layer::open(live, journal, |it| rests(it, under, store))? else {
+        let (newest, mut behind) = (base_of(store), false);
+        let opened = Layer::open(live, journal, |it| {
+            behind = under.is_none() && it.base != Ok(newest);
+            rests(it, under, store)
+        });
+        let Some(mut layer) = opened? else {
             // The later one rests on it.
             return Err(ErrorKind::Short(HEAD_LEN as u64).of(&path.display().to_string()));
         };
+        if behind {
+            // It is committed once more. If that is cut short, too, it would be two roots behind.
+            layer.log.rest_on(&newest)?;
+        }
         next = layer.nodes.keys().fold(next, |next, number| next.max(number.saturating_add(1)));
         // Nobody has them open any more.
         let nameless = |(number, node): (&u64, &Node)| (node.inode.nlink == 0).then_some(*number);

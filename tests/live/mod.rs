@@ -102,10 +102,13 @@ fn roots(store: &Path) -> Vec<PathBuf> {
 
 /// The newest root of a store, as a journal names it.
 fn base(store: &Path) -> JournalBase {
-    let newest = roots(store).pop().unwrap();
-    let (number, root) =
-        packfs::store::parse_root(&format!("roots/{}", newest.file_name().unwrap().display()))
-            .unwrap();
+    base_of(&roots(store).pop().unwrap())
+}
+
+/// The root in that file, as a journal names it.
+fn base_of(root: &Path) -> JournalBase {
+    let key = format!("roots/{}", root.file_name().unwrap().display());
+    let (number, root) = packfs::store::parse_root(&key).unwrap();
     JournalBase { number, root }
 }
 

@@ -322,6 +322,20 @@ pub fn config() -> ProptestConfig {
     }
 }
 
+/// Each time what is committed again is a new root, and the journal is still there.
+#[test]
+fn commits_are_cut_short_again_and_again() {
+    let mut trial = Trial::new();
+    trial.make(packfs::tree::ROOT, 4, 0);
+    let ino = trial.now.found(packfs::tree::ROOT, NAMES[4]).unwrap().0;
+    trial.write(ino, 0, 10_000, 50);
+    for _ in 0..4 {
+        trial.reopen(Way::Replayed);
+    }
+    trial.commit();
+    trial.reopen(Way::Committed);
+}
+
 proptest! {
     #![proptest_config(config())]
 
