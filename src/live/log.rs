@@ -172,11 +172,10 @@ impl Log {
 
     /// Writes down, durably, that all below its layer is in that root: then the layers below may
     /// go. While these are there, what was there before does not count. Where there are none, it
-    /// replaces a root that counts as well; it lies in the first 512 bytes, which a disk writes
-    /// replaces a root that counts as well; it lies in the first 512 bytes, which a disk writes
-    /// `PG_CONTROL_MAX_SAFE_SIZE`).
-    /// # Errors
+    /// replaces a root that counts as well: it lies in the first 512 bytes, which a disk writes
+    /// whole or not at all (`PostgreSQL` keeps its control file in as many for this reason).
     ///
+    /// # Errors
     /// If it cannot be written.
     pub fn rest_on(&self, base: &JournalBase) -> Result<(), StorageError> {
         let write = || -> io::Result<()> {
