@@ -5,15 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use fuser::{
-    Errno, FileType, INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyLseek, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Errno, FileType, INodeNo, RenameFlags, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 
 use super::adapter::{FOREVER, GENERATION};
 use super::attributes::{bare_folder, file_attr, file_type};
 use crate::format::XattrSet;
 use crate::fs::{ArchiveFs, Attr, FsError, Listed, Seek};
-use crate::live::LiveFs;
+use crate::live::{LiveFs, Replace};
 
 /// lseek(2)'s way of asking for data.
 const SEEK_DATA: i32 = 3;
@@ -287,4 +287,14 @@ pub(super) fn fill_plus(
     });
     // What comes before a damage is listed; the kernel then asks for what comes after.
     if some { Ok(true) } else { listed.map(|()| !dots.is_empty()) }
+}
+
+/// What is to become of a file that has the new name; `None` if it is not known how to do that.
+pub(super) fn replace(flags: RenameFlags) -> Option<Replace> {
+    match flags {
+        flags if flags.is_empty() => Some(Replace::Yes),
+        RenameFlags::RENAME_NOREPLACE => Some(Replace::No),
+        RenameFlags::RENAME_EXCHANGE => Some(Replace::Exchange),
+        _ => None,
+    }
 }

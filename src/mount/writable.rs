@@ -22,8 +22,8 @@ use fuser::{
 
 use super::adapter::{FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST};
 use super::answer::{
-    Files, allocate, disk, done, entry, errno, fill, fill_plus, find, seek, synced, target,
-    written, xattr, xattr_names,
+    Files, allocate, disk, done, entry, errno, fill, fill_plus, find, replace, seek, synced,
+    target, written, xattr, xattr_names,
 };
 use super::attributes::{bare_folder, device_of, file_attr, time};
 use super::linger::Linger;
@@ -32,7 +32,7 @@ use super::pool::Pool;
 use super::snapdir::{APART, Shown};
 use super::waiters::Waiters;
 use crate::format::Time;
-use crate::live::{Changes, LiveFs, Made, Replace};
+use crate::live::{Changes, LiveFs, Made};
 
 /// A store that is written to, as FUSE asks for it.
 pub(super) struct Writable {
@@ -78,10 +78,10 @@ impl Writable {
     }
 
     /// Removes a name.
-    fn remove(&self, parent: INodeNo, name: &OsStr, is_folder: bool, reply: ReplyEmpty) {
+    fn remove(&self, by: u32, parent: INodeNo, name: &OsStr, is_folder: bool, reply: ReplyEmpty) {
         let (name, links) = (name.as_bytes().to_vec(), Arc::clone(&self.links));
         self.waiters.with_memory(move |fs| {
-            links.removed(parent, fs.unlink(parent.0, &name, is_folder), reply);
+            links.removed(by, parent, fs.unlink(parent.0, &name, is_folder), reply);
         });
     }
 
@@ -124,8 +124,9 @@ impl Filesystem for Writable {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _next = self.linger.request();
+        self.links.asked(request);
         let lifetime = Shown::lifetime(parent.0);
         match find(&*self.shown, parent.0, name.as_bytes()) {
             // Number 0: the kernel remembers that the name is not there.
@@ -146,8 +147,9 @@ impl Filesystem for Writable {
         self.fs.forget(ino.0, times);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, by: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let _next = self.linger.request();
+        self.links.asked(by);
         let (fs, shown) = (Arc::clone(&self.fs), Arc::clone(&self.shown));
         self.later(fs.is_leaving(ino.0), move || match shown.attr(ino.0) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&fs.told(attr, None))),
@@ -239,19 +241,19 @@ impl Filesystem for Writable {
         self.waiters.with_room(0, move |fs| entry(fs, fs.link(ino.0, parent.0, &name), reply));
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _next = self.linger.request();
-        self.remove(parent, name, false, reply);
+        self.remove(request.pid(), parent, name, false, reply);
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _next = self.linger.request();
-        self.remove(parent, name, true, reply);
+        self.remove(request.pid(), parent, name, true, reply);
     }
 
     fn rename(
         &self,
-        _: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         to: INodeNo,
@@ -260,19 +262,14 @@ impl Filesystem for Writable {
         reply: ReplyEmpty,
     ) {
         let _next = self.linger.request();
-        let replace = match flags {
-            flags if flags.is_empty() => Replace::Yes,
-            RenameFlags::RENAME_NOREPLACE => Replace::No,
-            RenameFlags::RENAME_EXCHANGE => Replace::Exchange,
-            _ => return reply.error(Errno::EINVAL),
-        };
+        let Some(replace) = replace(flags) else { return reply.error(Errno::EINVAL) };
         if self.shown.has_taken(to.0, new.as_bytes()) {
             return reply.error(Errno::EROFS);
         }
         let (name, new) = (name.as_bytes().to_vec(), new.as_bytes().to_vec());
-        let links = Arc::clone(&self.links);
+        let (by, links) = (request.pid(), Arc::clone(&self.links));
         self.waiters.with_memory(move |fs| {
-            links.removed(to, fs.rename((parent.0, &name), (to.0, &new), replace), reply);
+            links.removed(by, to, fs.rename((parent.0, &name), (to.0, &new), replace), reply);
         });
     }
 
@@ -406,13 +403,14 @@ impl Filesystem for Writable {
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         let _next = self.linger.request();
+        self.links.asked(request);
         let (shown, lifetime) = (Arc::clone(&self.shown), Shown::lifetime(ino.0));
         self.later(self.fs.is_counting(), move || {
             let told = |ino| shown.remember(ino);

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 use super::with_store;
 use crate::support::Mount;
 
@@ -77,6 +80,63 @@ fn linked_listed_and_removed_at_once() {
             thread::sleep(Duration::from_millis(10));
         }
         fs::remove_file(folder.join("file")).unwrap();
+    });
+}
+
+/// Has the calling thread run on the first processor alone, or on all others.
+fn run_on(first: bool) {
+    let mut processors = CpuSet::new();
+    (0..CpuSet::MAX_CPU).filter(|at| (*at == 0) == first).for_each(|at| processors.set(at));
+    // With one processor alone they share it.
+    let _ = sched_setaffinity(None, &processors);
+}
+
+/// Counts down from many what is left of names.
+#[test]
+fn who_gets_no_processor_counts_a_name_once() {
+    const NAMES: u32 = 300;
+    let (_scratch, store) = with_store(|at| {
+        at.file("file", "content");
+        at.folder("names", |_| {});
+        at.folder("own", |_| {});
+    });
+    let mount = Mount::writable(&store, &[]);
+    mount.watch(|folder| {
+        let name = |number| folder.join(format!("names/{number}"));
+        (1..NAMES).for_each(|number| fs::hard_link(folder.join("file"), name(number)).unwrap());
+    });
+    drop(mount);
+    let mount = Mount::writable(&store, &[]);
+    mount.watch(|folder| {
+        let (stop, file, own) = (AtomicBool::new(false), folder.join("file"), folder.join("own/a"));
+        thread::scope(|scope| {
+            let _stop = Stop(&stop);
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    run_on(true);
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            scope.spawn(|| {
+                run_on(true);
+                rustix::process::nice(19).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    fs::hard_link(&file, &own).unwrap();
+                    fs::remove_file(&own).unwrap();
+                }
+            });
+            run_on(false);
+            for number in 1..NAMES {
+                // The kernel does not know that name yet.
+                fs::metadata(folder.join(format!("names/{number}"))).unwrap();
+                let flags = AtFlags::STATX_DONT_SYNC;
+                let kernel = statx(CWD, &file, flags, StatxFlags::NLINK).unwrap();
+                assert!(kernel.stx_nlink >= NAMES, "{} at {number}", kernel.stx_nlink);
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
     });
 }
 
