@@ -31,6 +31,15 @@ impl ArchiveArgs {
     pub(super) fn open(&self) -> Result<ArchiveFs, Failure> {
         open_to_read(&self.archive, shown(self.snapshot.as_deref()), self.working_set)
     }
+
+    /// As [`ArchiveArgs::open`], for who wants all there is, and is told of what is left out.
+    pub(super) fn open_whole(&self) -> Result<ArchiveFs, Failure> {
+        let fs = self.open()?;
+        if self.snapshot.is_none() {
+            mention_changes(&self.archive);
+        }
+        Ok(fs)
+    }
 }
 
 /// The root that a reading command shows.
@@ -88,14 +97,31 @@ pub(super) fn writable(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
 /// Becomes the writer of a store, which must have no changes that were not committed.
 pub(super) fn lock(store: &Path) -> Result<Lock, Failure> {
     let lock = Lock::take(store)?;
-    if has_changes(store)? {
-        let store = store.display();
-        return Err(Failure::Failed(format!(
-            "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
-             unmount it first"
-        )));
-    }
+    refuse_changes(store)?;
     Ok(lock)
+}
+
+/// Refuses to go on with a store that has changes, which the caller has locked.
+pub(super) fn refuse_changes(store: &Path) -> Result<(), Failure> {
+    if !has_changes(store)? {
+        return Ok(());
+    }
+    let store = store.display();
+    Err(Failure::Failed(format!(
+        "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
+         unmount it first"
+    )))
+}
+
+/// Says so if a store that is read has changes that are in no root yet.
+pub(super) fn mention_changes(archive: &Path) {
+    if archive.is_dir() && has_changes(archive).unwrap_or(false) {
+        complain(&format!(
+            "{}: has changes that are not packed yet, and are left out; packfs flush packs those \
+             of a mount, mounting it with --rw those of one that was killed",
+            archive.display()
+        ));
+    }
 }
 
 /// What lies at `path`.

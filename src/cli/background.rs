@@ -63,9 +63,10 @@ fn spawn(args: &MountArgs) -> io::Result<Outcome> {
     Ok(Ok(ExitCode::SUCCESS))
 }
 
-/// The file system that the mount point is on.
-fn device(args: &MountArgs) -> rustix::io::Result<u64> {
-    rustix::fs::stat(&args.dir).map(|stat| stat.st_dev)
+/// The file system that the mount point is on, by its whole path: whoever is in that folder stays
+/// below what is mounted on it.
+fn device(args: &MountArgs) -> io::Result<u64> {
+    Ok(rustix::fs::stat(std::path::absolute(&args.dir)?)?.st_dev)
 }
 
 fn says_ready(child: &mut Child) -> io::Result<bool> {

@@ -48,6 +48,7 @@ pub(super) fn run(args: &CopyArgs) -> Outcome {
     archive::local(&args.to)?;
     let from = archive::storage(&args.from)?;
     check_apart(&args.from, &args.to)?;
+    archive::mention_changes(&args.from);
     catch_interrupts();
     let progress = Progress::new(args.quiet || args.json);
     let is_image = args.to.extension() == Some(OsStr::new("pfs"));

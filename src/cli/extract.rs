@@ -40,7 +40,7 @@ pub(super) struct ExtractArgs {
 }
 
 pub(super) fn run(args: &ExtractArgs) -> Outcome {
-    let fs = args.archive.open()?;
+    let fs = args.archive.open_whole()?;
     let paths: Vec<Vec<u8>> = args.paths.iter().map(|path| path.clone().into_vec()).collect();
     for path in &paths {
         fs.resolve(path)

@@ -1,14 +1,15 @@
 //! `packfs flush`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::output::print;
-use super::{Failure, Outcome};
-use crate::live::{Request, ask};
+use super::progress::interrupted;
+use super::{Failure, Outcome, archive};
+use crate::live::{Request, ask, has_changes};
 use crate::mount::{FS_TYPE, MountEntry, mount_at};
 
 /// Make what was written to a mount part of its store now
@@ -34,6 +35,10 @@ pub(super) fn run(args: &FlushArgs) -> Outcome {
     match request(store, &Request::Flush)? {
         Some(root) => print(|output| Ok(writeln!(output, "{shown}: root {root}")?)),
         None => {
+            archive::writable(store)?;
+            if has_changes(store)? {
+                archive::lock(store)?;
+            }
             let text = format!("{shown}: is not mounted with --rw; there is nothing to flush");
             Err(Failure::Failed(text))
         }
@@ -49,10 +54,11 @@ pub(super) fn mounted(dir: &Path) -> Option<MountEntry> {
 /// Asks whoever writes to a store; `None`: nobody who could be asked does.
 pub(super) fn request(store: &Path, request: &Request) -> Result<Option<String>, Failure> {
     let shown = store.display();
-    match ask(store, request) {
+    match ask(store, request, interrupted) {
         Ok(None) => Ok(None),
         Ok(Some(Ok(what))) => Ok(Some(what)),
         Ok(Some(Err(why))) => Err(Failure::Failed(why)),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Err(Failure::Interrupted),
         Err(error) => Err(Failure::Failed(format!("{shown}: asked its mount: {error}"))),
     }
 }

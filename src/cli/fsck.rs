@@ -1,7 +1,7 @@
 //! `packfs fsck`: what is damaged, which files that hurts, and making it good.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,11 +12,12 @@ use super::gc::alone;
 use super::output::{print, put_bytes};
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size, time};
+use crate::live::{Left, has_changes, left_behind, set_aside};
 use crate::maintain::Source;
 use crate::maintain::check::{Cover, Damage, Depth, Harm, Hurt, Report, What, check};
 use crate::maintain::repair::{Options, repair};
 use crate::monitor::show;
-use crate::storage::ErrorKind;
+use crate::storage::{ErrorKind, Lock, StorageError};
 use crate::store::CONFIG;
 
 /// Exit codes, those of fsck(8).
@@ -37,8 +38,8 @@ const CANCELLED: u8 = 32;
     --deep also verifies ids of objects and hashes of blocks, and counts what the tree says.\n\n\
     With --json, each damage is an object of one line with `what` (image, settings, root, \
     snapshot, segment, index, tree, page, pack, pack table, frame, block, lost, object, \
-    shape, parity), `object`, `place`, `at`, `why` and `hurts`: a list of objects with `roots`, \
-    `path` and `bytes` ([from, to]), `names` ([from, to], of a folder that cannot be listed), \
+    shape, parity, changes), `object`, `place`, `at`, `why` and `hurts`: a list of objects with \
+    `roots`, `path` and `bytes` ([from, to]), `names` ([from, to], of a folder that cannot be listed), \
     `all` or `wrong` (both true). The last line has `damages`, `paths`, `roots`, `packs`, \
     `bytes`, and `unneeded` and `unneeded_bytes` (null if they cannot be told).\n\n\
     Exit codes: 0 clean, 1 repaired, 4 damaged, 8 could not be checked, 16 bad usage, 32 \
@@ -108,7 +109,14 @@ fn fsck(args: &FsckArgs) -> Outcome {
     let checked =
         Source::open(&args.archive).and_then(|source| check(&source, args.depth(), &progress));
     progress.finish();
-    let report = checked?;
+    let mut report = checked?;
+    if let Some(left) = left_behind(&args.archive)? {
+        match left {
+            Left::Changes if args.quiet => {}
+            Left::Changes => archive::mention_changes(&args.archive),
+            Left::Damaged(error) => report.damages.push(changes(error)),
+        }
+    }
     tell(args, &report)?;
     Ok(ExitCode::from(if report.damages.is_empty() { 0 } else { UNCORRECTED }))
 }
@@ -118,7 +126,13 @@ fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
     if store && !looks_like_a_store(&args.archive) {
         return Err(ErrorKind::NotArchive.of(&args.archive.display().to_string()).into());
     }
-    let _lock = store.then(|| archive::lock(&args.archive)).transpose()?;
+    let _lock = store.then(|| Lock::take(&args.archive)).transpose()?;
+    if store && let Some((error, folder)) = set_aside(&args.archive)? {
+        return aside(args, error, &folder);
+    }
+    if store {
+        archive::refuse_changes(&args.archive)?;
+    }
     // Where there are no settings any more, nobody collects either.
     let there = store && args.archive.join(CONFIG).is_file();
     let _alone = there.then(|| alone(&*archive::storage(&args.archive)?)).transpose()?;
@@ -160,8 +174,34 @@ fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
     }))
 }
 
+/// What a writer left behind, and cannot be used.
+fn changes(error: StorageError) -> Damage {
+    let (what, why) = (What::Changes, error.kind.to_string());
+    Damage { what, object: error.object, place: String::new(), at: 0, why, hurts: Vec::new() }
+}
+
+/// Tells that it was set aside. What else there is has to be taken up before anything is repaired.
+fn aside(args: &FsckArgs, error: StorageError, folder: &Path) -> Outcome {
+    let object = error.object.clone();
+    let cause = match error.kind {
+        ErrorKind::Left(cause) => cause,
+        other => other.to_string(),
+    };
+    let rest = match has_changes(&args.archive)? {
+        true => "; mount it with --rw to take up what came before, and run this again",
+        false => "; run this again for the rest of the store",
+    };
+    let line =
+        format!("{object}: {cause}; what came after that is in {} now{rest}", folder.display());
+    print(|output| match args.json {
+        true => Ok(writeln!(output, "{}", json!({"lost": line}))?),
+        false => Ok(writeln!(output, "{}", show(line.as_bytes()))?),
+    })?;
+    Ok(ExitCode::from(UNCORRECTED))
+}
+
 /// Whether there is anything of a store in a folder: a lock is made in no other.
-fn looks_like_a_store(folder: &std::path::Path) -> bool {
+fn looks_like_a_store(folder: &Path) -> bool {
     [CONFIG, "packs", "trees", "roots"].iter().any(|name| folder.join(name).exists())
 }
 
@@ -252,6 +292,7 @@ fn name(what: What) -> &'static str {
         What::Object => "object",
         What::Shape => "shape",
         What::Parity => "parity",
+        What::Changes => "changes",
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn run(args: &InfoArgs) -> Outcome {
     if let Some(wanted) = args.block.as_ref().or(args.pack.as_ref()) {
         return users::run(&args.archive.archive, wanted, args.json);
     }
-    let fs = args.archive.open()?;
+    let fs = args.archive.open_whole()?;
     print(|output| {
         if args.paths.is_empty() {
             let sums = Sums::of(fs.store())?;

@@ -165,43 +165,55 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     committed.map(|_| ()).map_err(safe)
 }
 
+/// Options that do not go together.
+fn check(args: &MountArgs, options: &Options) -> Result<(), Failure> {
+    let read_only = || args.options.iter().any(|list| list.split(',').any(|word| word == "ro"));
+    let (written, whose) = (options.writable, options.uid.or(options.gid));
+    let is_root = rustix::process::geteuid().is_root();
+    let contradictions = [
+        (
+            options.follow && (written || options.snapshot.is_some()),
+            "mount option `follow` shows the newest root, read-only; leave out --rw and --snapshot",
+        ),
+        (args.rw && read_only(), "mount option `ro` goes against --rw; leave one of them out"),
+        (
+            options.snapdir && !written,
+            "mount option `snapdir` goes with --rw alone; --snapshot shows one read-only",
+        ),
+        (
+            written && options.trace.is_some(),
+            "--trace goes with read-only mounts alone; mount it without --rw",
+        ),
+        (
+            written && options.snapshot.is_some(),
+            "a snapshot is never changed; mount it without --rw",
+        ),
+        (
+            written && options.access == Access::Root && !is_root,
+            "mount option `allow_root` goes with read-only mounts alone; use allow_other",
+        ),
+        (
+            written && whose.is_some(),
+            "mount options `uid` and `gid` go with read-only mounts alone; leave them out",
+        ),
+    ];
+    let wrong = contradictions.iter().find_map(|(wrong, text)| wrong.then_some(*text));
+    wrong.map_or(Ok(()), |text| Err(Failure::Usage(text.to_owned())))
+}
+
 /// Opens the archive as the options have it, and starts what packs what is written to it.
 fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), Failure> {
-    if options.follow && (options.writable || options.snapshot.is_some()) {
-        let text = "mount option `follow` shows the newest root, read-only; leave out --rw and \
-                    --snapshot";
-        return Err(Failure::Usage(text.to_owned()));
-    }
+    check(args, options)?;
     if options.follow && args.archive.is_file() {
         let image = args.archive.display();
         let text = format!("{image}: an image never changes; mount it without `follow`");
         return Err(Failure::Failed(text));
-    }
-    if options.snapdir && !options.writable {
-        let text = "mount option `snapdir` goes with --rw alone; --snapshot shows one read-only";
-        return Err(Failure::Usage(text.to_owned()));
     }
     if !options.writable {
         let owner = Owner { uid: options.uid, gid: options.gid };
         let at = archive::shown(options.snapshot.as_deref());
         let fs = archive::open(&args.archive, at, options.working_set, owner)?;
         return Ok((Files::Frozen(Arc::new(fs)), None));
-    }
-    if options.trace.is_some() {
-        let text = "--trace goes with read-only mounts alone; mount it without --rw";
-        return Err(Failure::Usage(text.to_owned()));
-    }
-    if options.snapshot.is_some() {
-        let text = "a snapshot is never changed; mount it without --rw";
-        return Err(Failure::Usage(text.to_owned()));
-    }
-    if options.access == Access::Root && !rustix::process::geteuid().is_root() {
-        let text = "mount option `allow_root` goes with read-only mounts alone; use allow_other";
-        return Err(Failure::Usage(text.to_owned()));
-    }
-    if options.uid.or(options.gid).is_some() {
-        let text = "mount options `uid` and `gid` go with read-only mounts alone; leave them out";
-        return Err(Failure::Usage(text.to_owned()));
     }
     archive::storage(&args.archive)?;
     let default = LiveOptions::default();

@@ -13,6 +13,7 @@ const DATA: u8 = 3;
 const ZEROS: u8 = 4;
 const CUT: u8 = 5;
 const BLOCKS: u8 = 6;
+const BELOW: u8 = 7;
 /// The root folder.
 const ROOT: u64 = 1;
 /// Inodes of a live store have lower numbers.
@@ -82,6 +83,11 @@ pub enum Change {
         number: u64,
         /// The size.
         size: u64,
+    },
+    /// The journal below ends with the group of that number.
+    Below {
+        /// How many groups it has.
+        groups: u64,
     },
 }
 
@@ -218,6 +224,10 @@ impl Change {
                 out.put_u64(*number);
                 out.put_u64(*size);
             }
+            Self::Below { groups } => {
+                out.push(BELOW);
+                out.put_u64(*groups);
+            }
         }
     }
 }
@@ -318,6 +328,7 @@ fn parse_change(cursor: &mut Cursor<'_>) -> Result<Change, Problem> {
             }
             Ok(Change::Data { number, offset, length, at })
         }
+        BELOW => Ok(Change::Below { groups: cursor.u64()? }),
         CUT => Ok(Change::Cut { number: inode_number(cursor)?, size: cursor.u64()? }),
         _ => Err(Problem::Malformed("unknown change")),
     }
@@ -414,6 +425,7 @@ mod tests {
             Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Hole },
             Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Blocks(blocks) },
             Change::Cut { number: 9, size: 3 },
+            Change::Below { groups: 4 },
         ];
         let mut payload = Vec::new();
         changes.iter().for_each(|change| change.encode(&mut payload));

@@ -1,6 +1,6 @@
 //! Modes, owners, times, sizes, and extended attributes.
 
-use super::acl::{ACCESS, Acl};
+use super::acl::{ACCESS, Acl, DEFAULT};
 use super::layer::Node;
 use super::names::touch;
 use super::{LiveFs, now};
@@ -123,7 +123,7 @@ impl LiveFs {
     /// Sets an extended attribute; `flags` are those of setxattr(2).
     ///
     /// # Errors
-    /// If it is there or not against the flags, or too large.
+    /// If it is there or not against the flags, too large, or in a namespace that does not exist.
     pub fn set_xattr(
         &self,
         ino: u64,
@@ -132,6 +132,7 @@ impl LiveFs {
         flags: i32,
     ) -> Result<(), FsError> {
         super::check_name(name)?;
+        check_namespace(name)?;
         self.room(value.len() as u64)?;
         self.changed(|state| {
             let there = state.inode(ino, |_, _, xattrs| {
@@ -204,5 +205,15 @@ impl super::state::State {
             self.active.cut(ino, size);
         }
         Ok(())
+    }
+}
+
+/// Whether an attribute of that name can be made: those that a local file system takes, xattr(7).
+fn check_namespace(name: &[u8]) -> Result<(), FsError> {
+    let namespaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    match namespaces.iter().find(|namespace| name.starts_with(namespace)) {
+        Some(namespace) if namespace.len() == name.len() => Err(FsError::Invalid),
+        None if name != ACCESS && name != DEFAULT => Err(FsError::Unsupported),
+        _ => Ok(()),
     }
 }

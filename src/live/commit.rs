@@ -142,7 +142,7 @@ impl LiveFs {
         let Some(layer) = layers.last() else { return Ok(None) };
         let below = Below { layers: vec![Arc::clone(layer)], base };
         // What follows makes it safe in any case.
-        if let Err(error) = layer.log.sync(&layer.spool) {
+        if let Err(error) = layer.log.sync(&layer.spool, None) {
             log::warn!("{error}; it is committed now");
         }
         layer.log.end();

@@ -23,6 +23,8 @@ use crate::store::snapshots;
 const SOCKET: &str = "socket";
 /// Longest line, in bytes.
 const LONGEST: u64 = 4096;
+/// How often whoever waits for an answer looks whether it should.
+const LOOK: Duration = Duration::from_millis(100);
 /// Whoever connects says at once what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -100,18 +102,37 @@ fn socket(live: &Path) -> io::Result<(File, PathBuf)> {
     Ok((folder, path.into()))
 }
 
-/// Asks whoever writes to the store in a folder, and waits until it is done; `None`: it does not
-/// listen.
+/// Asks whoever writes to the store in a folder, and waits until it is done, or there is a reason
+/// to `stop`; `None`: it does not listen.
 ///
 /// # Errors
-/// If the connection breaks; inside: why it was refused.
-pub fn ask(store: &Path, request: &Request) -> io::Result<Option<Result<String, String>>> {
+/// If it may not be asked, the connection breaks, or it is not waited for any more
+/// (`ErrorKind::Interrupted`); inside: why it was refused.
+pub fn ask(
+    store: &Path,
+    request: &Request,
+    stop: impl Fn() -> bool,
+) -> io::Result<Option<Result<String, String>>> {
     let connected = socket(&store.join(super::open::LIVE))
         .and_then(|(_folder, path)| UnixStream::connect(path));
-    let Ok(mut stream) = connected else { return Ok(None) };
+    let mut stream = match connected {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+        Err(_) => return Ok(None),
+    };
     writeln!(stream, "{}", request.line())?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(LONGEST)).read_line(&mut answer)?;
+    stream.set_read_timeout(Some(LOOK))?;
+    let (mut answer, mut stream) = (String::new(), BufReader::new(stream.take(LONGEST)));
+    loop {
+        match stream.read_line(&mut answer) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if stop() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
     match answer.trim_end_matches('\n').split_once(' ') {
         Some(("ok", what)) => Ok(Some(Ok(what.to_owned()))),
         Some(("error", why)) => Ok(Some(Err(why.to_owned()))),

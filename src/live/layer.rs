@@ -163,41 +163,40 @@ impl Layer {
         self.held += bytes;
     }
 
-    /// Opens the layer of that number that was left behind in the folder `live`, if `check` has
-    /// nothing against what its journal begins with; `None` if it never was begun.
+    /// Opens the layer of that number that was left behind in the folder `live`, over the one
+    /// `under` it, if `check` has nothing against what its journal begins with; `None` if it never
+    /// was begun.
     ///
     /// # Errors
     /// If its journal or spool is damaged or cannot be read.
     pub fn open(
         live: &Path,
         number: u64,
+        under: Option<&Self>,
         check: impl FnOnce(&Beginning) -> Result<(), ErrorKind>,
     ) -> Result<Option<Self>, StorageError> {
-        let journal = journal_path(live, number);
-        let Some((log, beginning)) = Log::open(&journal)? else { return Ok(None) };
-        let name = journal.display().to_string();
-        if beginning.head.number != number {
-            let error = Problem::Malformed("the number of another journal").of(Section::Journal);
-            return Err(StorageError::format(&name, error));
-        }
-        check(&beginning).map_err(|kind| kind.of(&name))?;
-        let path = spool_path(live, number);
-        let spool = Spool::open(&path)?;
-        let length = spool.length();
+        let Some((log, beginning)) = Log::open(&journal_path(live, number))? else {
+            return Ok(None);
+        };
+        check_beginning(live, number, &beginning, check)?;
+        let spool = Spool::open(&spool_path(live, number))?;
+        let (length, under) = (spool.length(), under.map(|under| (under.number, under.groups())));
         let mut layer = Self::new(number, spool, log);
         let log = Arc::clone(&layer.log);
         log.replay(|change| {
-            if let Change::Data { at: DataAt::Spool(at), length: bytes, .. } = change
-                && at + bytes > length
-            {
-                return Err(ErrorKind::Short(at + bytes).of(&path.display().to_string()));
-            }
+            check_change(live, number, &change, length, under)?;
             layer.apply(change);
             Ok(())
         })?;
         let used = layer.nodes.values().map(|node| node.pieces.spooled()).sum();
         layer.spool.set_used(used);
         Ok(Some(layer))
+    }
+
+    /// How many groups its journal has.
+    #[must_use]
+    pub fn groups(&self) -> u64 {
+        self.log.groups()
     }
 
     /// Removes its files: what it has is in the archive now.
@@ -351,7 +350,54 @@ impl Layer {
             Change::Cut { number, size } => {
                 self.nodes.entry(number).or_default().pieces.clear(size, u64::MAX);
             }
+            Change::Below { .. } => {}
         }
+    }
+}
+
+/// Whether a journal of that number may begin so.
+///
+/// # Errors
+/// If not.
+pub fn check_beginning(
+    live: &Path,
+    number: u64,
+    beginning: &Beginning,
+    check: impl FnOnce(&Beginning) -> Result<(), ErrorKind>,
+) -> Result<(), StorageError> {
+    let fits = match beginning.head.number == number {
+        true => check(beginning),
+        false => {
+            let error = Problem::Malformed("the number of another journal").of(Section::Journal);
+            Err(ErrorKind::left(&error))
+        }
+    };
+    fits.map_err(|kind| kind.of(&journal_path(live, number).display().to_string()))
+}
+
+/// Whether what a change refers to is there: so many bytes of the spool, and in the layer `under`,
+/// of that number, so many groups.
+///
+/// # Errors
+/// If not.
+pub fn check_change(
+    live: &Path,
+    number: u64,
+    change: &Change,
+    spool: u64,
+    under: Option<(u64, u64)>,
+) -> Result<(), StorageError> {
+    let left = |why, path: PathBuf| Err(ErrorKind::Left(why).of(&path.display().to_string()));
+    match (change, under) {
+        (Change::Data { at: DataAt::Spool(at), length, .. }, _) if at + length > spool => {
+            let why = format!("cut short: it ends before byte {}", at + length);
+            left(why, spool_path(live, number))
+        }
+        (Change::Below { groups }, Some((under, there))) if *groups != there => {
+            let why = format!("cut short: has {there} groups of {groups}");
+            left(why, journal_path(live, under))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync, fstatvfs};
 
-use super::replay;
+use super::replay::{self, Replayed};
 use super::spool::Spool;
 use crate::format::{Change, FormatError, JournalBase, JournalHead, seal_group};
-use crate::storage::StorageError;
+use crate::storage::{ErrorKind, StorageError};
 
 /// Room on the disk that is set aside for what is written next, so that files can be deleted when
 /// the disk is full: at most so many bytes, and that part of the disk.
@@ -133,7 +133,7 @@ impl Log {
             Ok(_) => return Ok(None),
             // It is synced before anything is written to it.
             Err(_) if length <= HEAD_LEN as u64 => return Ok(None),
-            Err(error) => return Err(StorageError::format(&name, error)),
+            Err(error) => return Err(ErrorKind::left(&error).of(&name)),
         };
         let base = JournalBase::decode(&bytes[JournalHead::LEN..]);
         Ok(Some((Self::new(file, path), Beginning { head, base })))
@@ -163,11 +163,31 @@ impl Log {
     ) -> Result<(), StorageError> {
         let mut written = self.written.lock();
         let name = self.path.display().to_string();
-        let (end, next) = replay::replay(&self.file, &name, HEAD_LEN as u64, each)?;
+        let Replayed { end, next, damage } = self.survey(each)?;
+        if let Some(damage) = damage {
+            return Err(damage);
+        }
         self.file.set_len(end).map_err(|error| StorageError::io(&name, error))?;
         (written.end, written.next) = (end, next);
         self.reserve(&mut written);
         Ok(())
+    }
+
+    /// As [`Log::replay`], and changes nothing.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn survey(
+        &self,
+        each: impl FnMut(Change) -> Result<(), StorageError>,
+    ) -> Result<Replayed, StorageError> {
+        replay::replay(&self.file, &self.path.display().to_string(), HEAD_LEN as u64, each)
+    }
+
+    /// How many groups were written to it so far.
+    #[must_use]
+    pub fn groups(&self) -> u64 {
+        self.written.lock().next - 1
     }
 
     /// Writes down, durably, that all below its layer is in that root: then the layers below may
@@ -213,11 +233,11 @@ impl Log {
     }
 
     /// Makes all changes that were pushed, and the data in `spool` that they refer to, survive a
-    /// power cut.
+    /// power cut. The journal `below`, if it is still there, is synced before, and gets no more.
     ///
     /// # Errors
     /// If the disk is full or fails. Nothing is lost: the next call tries again.
-    pub fn sync(&self, spool: &Spool) -> Result<(), StorageError> {
+    pub fn sync(&self, spool: &Spool, below: Option<&Self>) -> Result<(), StorageError> {
         let mut written = self.written.lock();
         let mut incoming = std::mem::take(&mut *self.incoming.lock());
         written.left.changes.append(&mut incoming.changes);
@@ -225,6 +245,12 @@ impl Log {
         spool.sync()?;
         if written.left.changes.is_empty() {
             return Ok(());
+        }
+        if let Some(below) = below.filter(|_| written.next == 1) {
+            let mut changes = Vec::new();
+            Change::Below { groups: below.groups() }.encode(&mut changes);
+            changes.append(&mut written.left.changes);
+            written.left.changes = changes;
         }
         let group = seal_group(written.next, &written.left.changes);
         let write = || -> io::Result<()> {

@@ -23,6 +23,7 @@
 //! | `orphans` | files without a name that are open |
 //! | `list` | folders, listed so that a listing goes on across changes |
 //! | `open` | from a store to a file system, also after a crash |
+//! | `aside` | what a crash and damage leave, and cannot be taken up |
 //! | `commit` | from a sealed layer to a root |
 //! | `extents` | which blocks of a changed file stay, and which bytes are cut anew |
 //! | `control` | what other processes can ask for |
@@ -31,6 +32,7 @@
 //! | `packer` | the threads that sync and commit |
 
 mod acl;
+mod aside;
 mod attributes;
 mod commit;
 mod control;
@@ -60,6 +62,7 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
+pub use aside::{Left, left_behind, set_aside};
 pub use attributes::Changes;
 pub use commit::CommitError;
 pub use control::{Request, ask};

@@ -55,7 +55,10 @@ impl Default for LiveOptions {
 ///
 /// # Errors
 /// If they cannot be listed.
-fn numbers(live: &Path, path: fn(&Path, u64) -> PathBuf) -> Result<Vec<u64>, StorageError> {
+pub(super) fn numbers(
+    live: &Path,
+    path: fn(&Path, u64) -> PathBuf,
+) -> Result<Vec<u64>, StorageError> {
     let list = || -> std::io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(live)? {
@@ -164,16 +167,12 @@ fn recover(live: &Path, mut below: Below) -> Result<State, StorageError> {
         if journal == number && fs::metadata(&path).is_ok_and(|about| is_blank(&about)) {
             continue;
         }
-        let under = layers.last().map(|layer| layer.number);
         let (newest, mut behind) = (base_of(store), false);
-        let opened = Layer::open(live, journal, |it| {
-            behind = under.is_none() && it.base != Ok(newest);
-            rests(it, under, store)
+        let opened = Layer::open(live, journal, layers.last(), |it| {
+            behind = layers.is_empty() && it.base != Ok(newest);
+            rests(it, layers.last().map(|layer| layer.number), store)
         });
-        let Some(mut layer) = opened? else {
-            // The later one rests on it.
-            return Err(ErrorKind::Short(HEAD_LEN as u64).of(&path.display().to_string()));
-        };
+        let Some(mut layer) = opened? else { return Err(never_begun(&path)) };
         if behind {
             // It is committed once more. If that is cut short, too, it would be two roots behind.
             layer.log.rest_on(&newest)?;
@@ -207,14 +206,24 @@ fn recover(live: &Path, mut below: Below) -> Result<State, StorageError> {
     Ok(State { active, below, orphans: HashMap::new(), next })
 }
 
+/// A later journal rests on one that has no head.
+pub(super) fn never_begun(journal: &Path) -> StorageError {
+    let why = format!("cut short: it ends before byte {HEAD_LEN}");
+    ErrorKind::Left(why).of(&journal.display().to_string())
+}
+
 /// Whether a journal has nothing but its head, or not even that.
-fn is_blank(about: &fs::Metadata) -> bool {
+pub(super) fn is_blank(about: &fs::Metadata) -> bool {
     about.is_file() && about.len() <= HEAD_LEN as u64
 }
 
 /// Whether what a journal rests on is there: the layer below, or else the root that has it. That is
 /// the newest one; or the one before, if the newest is what its own layer became.
-fn rests(beginning: &Beginning, under: Option<u64>, store: &Store) -> Result<(), ErrorKind> {
+pub(super) fn rests(
+    beginning: &Beginning,
+    under: Option<u64>,
+    store: &Store,
+) -> Result<(), ErrorKind> {
     let JournalHead { below, .. } = beginning.head;
     if below > 0 && under == Some(below) {
         return Ok(());
@@ -224,7 +233,7 @@ fn rests(beginning: &Beginning, under: Option<u64>, store: &Store) -> Result<(),
             let known = *base == base_of(store) || store.root().1.parents.contains(&base.root);
             if known { Ok(()) } else { Err(ErrorKind::Newer(base.number)) }
         }
-        Err(error) if below == 0 => Err(ErrorKind::Format(error.clone())),
+        Err(error) if below == 0 => Err(ErrorKind::left(error)),
         _ => Err(ErrorKind::Apart(below)),
     }
 }

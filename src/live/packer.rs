@@ -243,10 +243,12 @@ impl LiveFs {
             (state.below.layers.clone(), Arc::clone(&active.log), Arc::clone(&active.spool))
         };
         // What the newer layer says rests on what the older ones do.
+        let mut below = None;
         for layer in sealed.iter().rev() {
-            layer.log.sync(&layer.spool)?;
+            layer.log.sync(&layer.spool, below)?;
+            below = Some(&*layer.log);
         }
-        log.sync(&spool)
+        log.sync(&spool, below)
     }
 
     fn sync_loop(&self) {

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use crate::format::{
     Change, ENVELOPE_LEN, FormatError, Problem, Section, group_number, open_group, section_len,
 };
-use crate::storage::StorageError;
+use crate::storage::{ErrorKind, StorageError};
 
 /// What follows a torn group is hashed so many times at most.
 const LOOKED: u64 = 8;
@@ -28,20 +28,31 @@ enum Rest {
     Damaged,
 }
 
+/// How far a journal goes.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Where the last whole group ends.
+    pub end: u64,
+    /// The number of the group that may follow.
+    pub next: u64,
+    /// Why it goes no further, though there is more that counted once.
+    pub damage: Option<StorageError>,
+}
+
 /// Hands the changes in a journal to `each` in order, from the group at `from` on, which is the
-/// first; returns where the last whole group ends, and the number of the next one.
+/// first.
 ///
 /// # Errors
-/// If it cannot be read or is damaged, or what `each` fails with.
+/// If it cannot be read.
 pub fn replay(
     file: &File,
     name: &str,
     from: u64,
     mut each: impl FnMut(Change) -> Result<(), StorageError>,
-) -> Result<(u64, u64), StorageError> {
+) -> Result<Replayed, StorageError> {
     let fail = |error| StorageError::io(name, error);
     let length = file.metadata().map_err(fail)?.len();
-    let (mut at, mut next) = (from, 1);
+    let (mut at, mut next, mut damage) = (from, 1, None);
     while at < length {
         let group = read_group(file, at, length).map_err(fail)?;
         let opened = match &group {
@@ -50,34 +61,37 @@ pub fn replay(
         };
         match opened {
             Ok(changes) => {
-                changes.into_iter().try_for_each(&mut each)?;
-                at += group.map_or(0, |bytes| bytes.len() as u64);
-                next += 1;
+                damage = changes.into_iter().try_for_each(&mut each).err();
             }
             Err(error) => {
-                may_end(file, name, at..length, next, error)?;
+                damage = may_end(file, name, at..length, next, error)?;
                 break;
             }
         }
+        if damage.is_some() {
+            break;
+        }
+        at += group.map_or(0, |bytes| bytes.len() as u64);
+        next += 1;
     }
-    Ok((at, next))
+    Ok(Replayed { end: at, next, damage })
 }
 
-/// A journal may end where a group cannot be read if none after it can.
+/// A journal may end where a group cannot be read if none after it can; else returns what is wrong.
 fn may_end(
     file: &File,
     name: &str,
     rest: std::ops::Range<u64>,
     next: u64,
     error: FormatError,
-) -> Result<(), StorageError> {
+) -> Result<Option<StorageError>, StorageError> {
     let at = rest.start;
     match look(file, rest, next).map_err(|error| StorageError::io(name, error))? {
         Rest::Empty => {}
         Rest::Torn => log::warn!("{name}: ends at byte {at}, with {error}"),
-        Rest::Damaged => return Err(StorageError::format(name, error)),
+        Rest::Damaged => return Ok(Some(ErrorKind::left(&error).of(name))),
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The bytes of the group at `at`; `None`: it does not end before `end`, or is none.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 
-use crate::storage::StorageError;
+use crate::storage::{ErrorKind, StorageError};
 
 /// Ranges that are dropped are given back to the disk if they are at least so long, in bytes.
 const WORTH_PUNCHING: u64 = 64 * 1024;
@@ -42,7 +42,11 @@ impl Spool {
     /// # Errors
     /// If it is not there, or cannot be opened.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        Self::open_with(path, File::options().read(true).write(true))
+        let opened = Self::open_with(path, File::options().read(true).write(true));
+        opened.map_err(|error| match error.kind {
+            ErrorKind::NotFound => ErrorKind::Left("not found".to_owned()).of(&error.object),
+            _ => error,
+        })
     }
 
     /// Makes one in a folder that has no name there, and is gone when nobody has it any more.

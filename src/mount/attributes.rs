@@ -91,10 +91,22 @@ pub(super) fn device_of(number: u32) -> u64 {
 
 /// A time as the kernel says it.
 pub(super) fn time(time: TimeOrNow) -> Time {
-    Time::from(match time {
-        TimeOrNow::SpecificTime(time) => time,
-        TimeOrNow::Now => SystemTime::now(),
-    })
+    match time {
+        TimeOrNow::SpecificTime(time) => said(time),
+        TimeOrNow::Now => SystemTime::now().into(),
+    }
+}
+
+/// A time of a message. Of one before 1970, fuser takes the nanoseconds off, which the kernel means
+/// to be added to its seconds.
+pub(super) fn said(time: SystemTime) -> Time {
+    match SystemTime::UNIX_EPOCH.duration_since(time) {
+        Ok(before) => {
+            let sec = i64::try_from(before.as_secs()).map_or(i64::MIN, |sec| -sec);
+            Time { sec, nsec: before.subsec_nanos() }
+        }
+        Err(_) => time.into(),
+    }
 }
 
 #[cfg(test)]

@@ -25,13 +25,12 @@ use super::answer::{
     Files, allocate, disk, done, entry, errno, fill, fill_plus, find, replace, seek, synced,
     target, written, xattr, xattr_names,
 };
-use super::attributes::{bare_folder, device_of, file_attr, time};
+use super::attributes::{bare_folder, device_of, file_attr, said, time};
 use super::linger::Linger;
 use super::links::Links;
 use super::pool::Pool;
 use super::snapdir::{APART, Shown};
 use super::waiters::Waiters;
-use crate::format::Time;
 use crate::live::{Changes, LiveFs, Made};
 
 /// A store that is written to, as FUSE asks for it.
@@ -178,7 +177,7 @@ impl Filesystem for Writable {
         let _next = self.linger.request();
         let (atime, mtime) = (atime.map(time), mtime.map(time));
         // Whoever is not root cannot keep them: the kernel says so, but fuser does not pass it on.
-        let (ctime, kill) = (ctime.map(Time::from), request.uid() != 0);
+        let (ctime, kill) = (ctime.map(said), request.uid() != 0);
         let changes = Changes { mode, uid, gid, size, atime, mtime, ctime, kill };
         self.waiters.with_memory(move |fs| match fs.change(ino.0, &changes) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),

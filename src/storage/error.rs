@@ -48,15 +48,18 @@ pub enum ErrorKind {
     /// It is of changes to a root that is not the one that the store shows.
     #[error(
         "has changes to root {0}, which the store does not have as its newest; bring that back, or \
-         move the journal away"
+         have packfs fsck --repair set the changes aside"
     )]
     Newer(u64),
     /// It is of changes to those of another journal, which is not there.
     #[error(
-        "has changes to those of journal {0}, which is not there; bring that back, or move this \
-         one away"
+        "has changes to those of journal {0}, which is not there; bring that back, or have packfs \
+         fsck --repair set them aside"
     )]
     Apart(u64),
+    /// It is of a writer that ended, and does not check out.
+    #[error("{0}; packfs fsck --repair sets aside what cannot be used of it, and what came later")]
+    Left(String),
     /// Somebody else writes to it.
     #[error("is being written to by {0}; wait until that ends")]
     Busy(String),
@@ -72,6 +75,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// What is wrong with what a writer left.
+    #[must_use]
+    pub fn left(why: &FormatError) -> Self {
+        Self::Left(why.to_string())
+    }
+
     /// This, on that object.
     #[must_use]
     pub fn of(self, object: &str) -> StorageError {

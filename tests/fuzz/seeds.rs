@@ -139,6 +139,7 @@ fn journal() -> Vec<u8> {
         Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Hole },
         Change::Data { number: 9, offset: 5, length: 6, at: DataAt::Blocks(blocks) },
         Change::Cut { number: 9, size: 3 },
+        Change::Below { groups: 4 },
     ];
     let mut bytes = Vec::new();
     changes.iter().for_each(|change| change.encode(&mut bytes));

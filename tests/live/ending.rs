@@ -120,3 +120,56 @@ fn a_mount_tells_what_is_not_packed_yet() {
     let text = packfs!("info", "--live", beside.path()).run().ok().text();
     assert!(text.contains("look-ups"), "{text}");
 }
+
+#[test]
+fn who_asks_a_mount_that_does_not_answer_can_be_interrupted() {
+    let (_scratch, store) = with_store(|at| at.file("a", "packed"));
+    let mount = Mount::writable(&store, &["--freeze-after", "1000"]);
+    mount.daemon().signal(rustix::process::Signal::STOP);
+    for command in ["gc", "flush"] {
+        let asking = packfs!(command, store).start();
+        assert!(!asking.ends_within(Duration::from_millis(300)));
+        asking.signal(rustix::process::Signal::INT);
+        let ended = asking.ends_within(crate::support::patience());
+        if !ended {
+            mount.daemon().signal(rustix::process::Signal::CONT);
+        }
+        assert!(ended, "{command} goes on");
+        assert!(asking.wait().interrupted(), "{command}");
+    }
+    mount.daemon().signal(rustix::process::Signal::CONT);
+}
+
+#[test]
+fn flush_tells_why_there_is_nothing_to_flush() {
+    let (scratch, store, folder) = written();
+    let others = packfs!("flush", scratch.join("none")).run();
+    others.fails(1, &["none", "not found"]);
+    unmount_once_free(&folder).unwrap();
+    packfs!("flush", store).run().fails(1, &["is not mounted with --rw"]);
+    let image = scratch.join("image.pfs");
+    packfs!("copy", store, image).run().ok();
+    packfs!("flush", image).run().fails(1, &["image"]);
+    let mount = Mount::writable(&store, &["--freeze-after", "1000"]);
+    fs::write(mount.path().join("b"), "written").unwrap();
+    fs::File::open(mount.path().join("b")).unwrap().sync_all().unwrap();
+    mount.kill();
+    packfs!("flush", store).run().fails(1, &["ended without a commit"]);
+    for backup in ["backup", "backup.pfs"] {
+        let outcome = packfs!("copy", store, scratch.join(backup)).run().ok().to_string();
+        assert!(outcome.contains("not packed yet"), "{outcome}");
+    }
+}
+
+#[test]
+fn a_folder_is_mounted_on_from_within() {
+    let (scratch, store) = with_store(|at| at.file("a", "packed"));
+    need_fuse();
+    let folder = scratch.join("mount");
+    fs::create_dir(&folder).unwrap();
+    for options in [&["--rw"][..], &[]] {
+        packfs!("mount", store, ".").args(options).within(&folder).run().ok();
+        assert!(folder.join("a").exists());
+        unmount_once_free(&folder).unwrap();
+    }
+}

@@ -16,13 +16,13 @@ use crate::support::hostile::noise;
 use crate::support::{Mount, Scratch};
 
 /// How many files are made, each with a sync of its own.
-const FILES: u64 = 6;
+pub const FILES: u64 = 6;
 
 fn open(store: &Path) -> Result<LiveFs, String> {
     super::open_once_free(store)
 }
 
-fn make(fs: &LiveFs, name: &[u8], content: &[u8]) -> u64 {
+pub fn make(fs: &LiveFs, name: &[u8], content: &[u8]) -> u64 {
     let mode = Kind::File.mode() | 0o644;
     let made = Made { mode, umask: 0, owner: (0, 0), rdev: 0, target: b"" };
     let ino = fs.make(ROOT, name, &made).unwrap().ino;
@@ -30,12 +30,12 @@ fn make(fs: &LiveFs, name: &[u8], content: &[u8]) -> u64 {
     ino
 }
 
-fn name(number: u64) -> Vec<u8> {
+pub fn name(number: u64) -> Vec<u8> {
     format!("file-{number}").into_bytes()
 }
 
 /// A store with changes in its journal, and where in it each sync ended.
-fn with_journal() -> (Scratch, PathBuf, Vec<u64>) {
+pub fn with_journal() -> (Scratch, PathBuf, Vec<u64>) {
     let (scratch, store) = with_store(|at| at.file("packed", noise(20_000, 1)));
     let fs = open(&store).unwrap();
     let journal = store.join("live/journal-1");
@@ -68,7 +68,7 @@ fn files_with(store: &Path, bytes: &[u8]) -> Result<u64, String> {
     Ok(whole_files(&open(store)?))
 }
 
-fn whole_files(fs: &LiveFs) -> u64 {
+pub fn whole_files(fs: &LiveFs) -> u64 {
     let mut there = 0;
     while let Some(attr) = fs.lookup(ROOT, &name(there)).unwrap() {
         assert_eq!(*fs.read(attr.ino, 0, 1 << 20).unwrap(), noise(3000, there));
@@ -381,7 +381,8 @@ fn change() -> impl Strategy<Value = Change> {
         at,
     });
     let cut = (number(), size()).prop_map(|(number, size)| Change::Cut { number, size });
-    prop_oneof![4 => node, 4 => entry, 2 => data, 1 => cut]
+    let below = any::<u64>().prop_map(|groups| Change::Below { groups });
+    prop_oneof![4 => node, 4 => entry, 2 => data, 1 => cut, 1 => below]
 }
 
 proptest! {

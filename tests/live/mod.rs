@@ -1,6 +1,7 @@
 //! Stores that are written to: what is done through their mount is what a folder would have, and
 //! after a crash all that was synced.
 
+mod aside;
 mod bounds;
 mod crash;
 mod edit;

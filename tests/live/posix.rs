@@ -8,8 +8,9 @@ use std::path::Path;
 
 use packfs::compare::CompareOptions;
 use rustix::fs::{
-    CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, SeekFrom as Sought, Uid, XattrFlags,
-    chownat, fallocate, makedev, mknodat, removexattr, renameat_with, seek, setxattr,
+    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, SeekFrom as Sought, Timespec,
+    Timestamps, Uid, XattrFlags, chownat, fallocate, makedev, mknodat, removexattr, renameat_with,
+    seek, setxattr, stat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -245,6 +246,38 @@ fn times_are_kept() {
         fs::remove_file(mount.path().join("new")).unwrap();
     }
     assert_eq!(times(Mount::new(&store).path()), (time(77), time(1 << 33)));
+}
+
+#[test]
+fn times_before_1970_are_kept() {
+    let (_scratch, store) = with_store(packed);
+    let times = [(-1, 999_999_999), (-2, 500_000_000), (-2, 0), (i64::from(i32::MIN), 1)];
+    for (sec, nsec) in times {
+        let before = |at: &Path| {
+            let stat = stat(at.join("file")).unwrap();
+            assert_eq!((stat.st_mtime, stat.st_mtime_nsec), (sec, nsec));
+        };
+        {
+            let mount = Mount::writable(&store, &[]);
+            let time = Timespec { tv_sec: sec, tv_nsec: nsec.try_into().unwrap() };
+            let both = Timestamps { last_access: time, last_modification: time };
+            utimensat(CWD, mount.path().join("file"), &both, AtFlags::empty()).unwrap();
+            before(mount.path());
+        }
+        before(Mount::new(&store).path());
+    }
+}
+
+#[test]
+fn attributes_are_of_namespaces_that_there_are() {
+    let (_scratch, store) = with_store(packed);
+    let mount = Mount::writable(&store, &[]);
+    let set = |name: &str| setxattr(mount.path().join("file"), name, b"1", XattrFlags::empty());
+    for name in ["foo", "foo.a", "system.foo", "system."] {
+        assert_eq!(set(name), Err(Errno::OPNOTSUPP), "{name}");
+    }
+    assert_eq!(set("user."), Err(Errno::INVAL));
+    assert_eq!(set("user.a"), Ok(()));
 }
 
 #[test]

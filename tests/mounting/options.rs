@@ -86,6 +86,16 @@ fn the_helper_of_mount_mounts_as_fstab_asks() {
 }
 
 #[test]
+fn what_is_written_to_is_not_read_only() {
+    let (scratch, ..) = with_image();
+    let store = scratch.join("store");
+    packfs!("create", scratch.join("source"), store).run().ok();
+    let folder = scratch.join("mount");
+    fs::create_dir_all(&folder).unwrap();
+    packfs!("mount", "--rw", "-o", "nodev,ro", store, folder).run().fails(2, &["ro", "--rw"]);
+}
+
+#[test]
 fn a_relative_archive_outlives_the_folder_it_was_named_from() {
     let (scratch, image, _) = with_image();
     let mount = Mount::by(Path::new("image.pfs"), |image, folder| {

@@ -42,6 +42,8 @@ pub enum What {
     Shape,
     /// A parity set.
     Parity,
+    /// Changes of a writer that ended without a commit.
+    Changes,
 }
 
 /// A damage, and what it hurts.

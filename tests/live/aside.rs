@@ -1,0 +1,124 @@
+//! What a writer left behind and is damaged: a mount refuses it, fsck tells of it, and a repair
+//! sets it aside, so that what comes before it is there.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use packfs::live::LiveFs;
+use packfs::storage::Lock;
+use packfs::tree::ROOT;
+
+use super::journal::{FILES, make, name, whole_files, with_journal};
+use super::open_once_free;
+use crate::support::command::packfs;
+use crate::support::hostile::noise;
+
+/// Changes a byte of a file.
+fn flip(path: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 16], at).unwrap();
+}
+
+/// Nobody can write to it; fsck says why, in `words`, and sets aside what cannot be used.
+fn set_aside(store: &Path, words: &[&str]) {
+    let wrong = open_once_free(store).err().unwrap();
+    assert!(words.iter().all(|word| wrong.contains(word)), "{wrong}");
+    assert!(wrong.contains("fsck --repair"), "{wrong}");
+    let checked = packfs!("fsck", store).run().exits(4);
+    assert!(words.iter().all(|word| checked.text().contains(word)), "{}", checked.text());
+    packfs!("fsck", "--repair", "--dry-run", store).run();
+    assert!(open_once_free(store).is_err());
+    let repaired = packfs!("fsck", "--repair", store).run().exits(4).text();
+    assert!(repaired.contains("live/aside-1") && repaired.contains(words[0]), "{repaired}");
+}
+
+/// What can be used is taken up, and packed.
+fn taken_up(store: &Path) -> LiveFs {
+    let fs = open_once_free(store).unwrap();
+    fs.commit().unwrap();
+    drop(fs);
+    packfs!("fsck", "--deep", "--repair", store).run().exits(0);
+    open_once_free(store).unwrap()
+}
+
+#[test]
+fn what_comes_before_a_damaged_group_is_there() {
+    let (_scratch, store, ends) = with_journal();
+    let journal = store.join("live/journal-1");
+    flip(&journal, ends[4] + 60);
+    let damaged = fs::read(&journal).unwrap();
+    set_aside(&store, &["journal-1", "checksum"]);
+    assert!(fs::read(store.join("live/aside-1/journal-1")).unwrap() == damaged);
+    let told = packfs!("fsck", &store).run().exits(0).to_string();
+    assert!(told.contains("changes that are not packed"), "{told}");
+    assert_eq!(whole_files(&taken_up(&store)), 4);
+}
+
+#[test]
+fn a_journal_without_head_or_spool() {
+    for what in ["journal-1", "spool-1"] {
+        let (_scratch, store, _) = with_journal();
+        let file = store.join("live").join(what);
+        match what {
+            "spool-1" => fs::remove_file(&file).unwrap(),
+            _ => flip(&file, 3),
+        }
+        set_aside(&store, &[what]);
+        assert!(store.join("live/aside-1/journal-1").exists());
+        assert_eq!(whole_files(&taken_up(&store)), 0);
+    }
+}
+
+#[test]
+fn a_spool_that_ends_too_early() {
+    let (_scratch, store, _) = with_journal();
+    let spool = File::options().write(true).open(store.join("live/spool-1")).unwrap();
+    // The last two files are not whole any more.
+    spool.set_len(spool.metadata().unwrap().len() - 3001).unwrap();
+    set_aside(&store, &["spool-1", "cut short"]);
+    assert_eq!(whole_files(&taken_up(&store)), FILES - 2);
+}
+
+/// A layer that cannot be committed, with one above it.
+#[test]
+fn a_journal_below_another_must_have_all_its_groups() {
+    let (_scratch, store, ends) = with_journal();
+    let fs = open_once_free(&store).unwrap();
+    let (roots, aside) = (store.join("roots"), store.join("aside"));
+    fs::rename(&roots, &aside).unwrap();
+    fs::write(&roots, "").unwrap();
+    assert!(fs.commit().is_err());
+    fs::remove_file(&roots).unwrap();
+    fs::rename(&aside, &roots).unwrap();
+    make(&fs, &name(FILES), &noise(3000, FILES));
+    fs.sync().unwrap();
+    drop(fs);
+    let journal = File::options().write(true).open(store.join("live/journal-1")).unwrap();
+    let whole = fs::read(store.join("live/journal-1")).unwrap();
+    // In the middle of a group, and where one ends.
+    for end in [ends[5] + 9, ends[5], ends[2]] {
+        journal.set_len(end).unwrap();
+        let error = open_once_free(&store).err().unwrap();
+        assert!(error.contains("journal-1") && error.contains("groups"), "{end}: {error}");
+        journal.write_all_at(&whole, 0).unwrap();
+    }
+    assert_eq!(whole_files(&open_once_free(&store).unwrap()), FILES + 1);
+    journal.set_len(ends[5]).unwrap();
+    set_aside(&store, &["journal-1", "groups"]);
+    assert!(store.join("live/aside-1/journal-2").exists());
+    let fs = taken_up(&store);
+    assert_eq!(whole_files(&fs), 5);
+    assert!(fs.lookup(ROOT, &name(FILES)).unwrap().is_none());
+}
+
+#[test]
+fn what_somebody_writes_is_no_damage() {
+    let (_scratch, store, ends) = with_journal();
+    flip(&store.join("live/journal-1"), ends[4] + 60);
+    let _lock = Lock::take(&store).unwrap();
+    packfs!("fsck", &store).run().exits(0);
+    packfs!("fsck", "--repair", &store).run().exits(8);
+}
