@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::failure::complain;
+use super::flush::mounted;
 use super::{Failure, size};
 use crate::format::valid_snapshot_name;
 use crate::fs::{ArchiveFs, Owner};
@@ -127,6 +128,11 @@ pub(super) fn mention_changes(archive: &Path) {
 /// What lies at `path`.
 pub(super) fn storage(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
     local(path)?;
+    if let Some(entry) = mounted(path).filter(|_| !path.join(CONFIG).exists()) {
+        let (path, source) = (path.display(), Path::new(&entry.source).display());
+        let text = format!("{path}: is where {source} is mounted; name that");
+        return Err(Failure::Failed(text));
+    }
     Ok(storage::open(path)?)
 }
 

@@ -39,8 +39,8 @@ const CANCELLED: u8 = 32;
     With --json, each damage is an object of one line with `what` (image, settings, root, \
     snapshot, segment, index, tree, page, pack, pack table, frame, block, lost, object, \
     shape, parity, changes), `object`, `place`, `at`, `why` and `hurts`: a list of objects with \
-    `roots`, `path` and `bytes` ([from, to]), `names` ([from, to], of a folder that cannot be listed), \
-    `all` or `wrong` (both true). The last line has `damages`, `paths`, `roots`, `packs`, \
+    `roots`, `path` and `bytes` ([from, to]), `names` ([from, to], of a folder that cannot be \
+    listed), `all` or `wrong` (both true). The last line has `damages`, `paths`, `roots`, `packs`, \
     `bytes`, and `unneeded` and `unneeded_bytes` (null if they cannot be told).\n\n\
     Exit codes: 0 clean, 1 repaired, 4 damaged, 8 could not be checked, 16 bad usage, 32 \
     interrupted."

@@ -60,6 +60,9 @@ pub(super) struct MountArgs {
     pub(super) background: bool,
 }
 
+/// Least bytes that are written and not packed yet: a spool that always is full helps nobody.
+const SPOOL: u64 = 1 << 20;
+
 fn checked(list: &str) -> Result<String, OptionError> {
     Options::default().apply(list).map(|()| list.to_owned())
 }
@@ -179,6 +182,10 @@ fn check(args: &MountArgs, options: &Options) -> Result<(), Failure> {
         (
             options.snapdir && !written,
             "mount option `snapdir` goes with --rw alone; --snapshot shows one read-only",
+        ),
+        (
+            options.spool.is_some_and(|bytes| bytes < SPOOL),
+            "--spool is too small to be kept to; give it 1M at least",
         ),
         (
             written && options.trace.is_some(),

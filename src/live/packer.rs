@@ -170,7 +170,7 @@ impl Packer {
             vec![spawn("sync", LiveFs::sync_loop)?, spawn("commit", LiveFs::commit_loop)?];
         // Without it all goes on, but cannot be asked for anything.
         let control = Control::start(Arc::clone(&fs));
-        let told = |error: &std::io::Error| log::warn!("{}: {error}", fs.live.display());
+        let told = |error: &std::io::Error| log::warn!("{}/socket: {error}", fs.live.display());
         let control = control.inspect_err(told).ok();
         Ok(Self { fs, control, threads })
     }

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::{FallocateFlags, fallocate, fdatasync};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
 
 use crate::storage::{ErrorKind, StorageError};
 
@@ -62,9 +62,13 @@ impl Spool {
     fn open_with(path: &Path, options: &std::fs::OpenOptions) -> Result<Self, StorageError> {
         let name = path.display().to_string();
         let open = || {
-            let file = options.open(path)?;
-            let length = file.metadata()?.len();
-            Ok((file, length))
+            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let file = options.clone().custom_flags(flags.bits().cast_signed()).open(path)?;
+            let about = file.metadata()?;
+            if !about.is_file() {
+                return Err(io::Error::other("is no spool; move it away"));
+            }
+            Ok((file, about.len()))
         };
         let (file, length) = open().map_err(|error| StorageError::io(&name, error))?;
         Ok(Self::new(file, name, length))

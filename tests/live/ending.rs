@@ -145,6 +145,9 @@ fn flush_tells_why_there_is_nothing_to_flush() {
     let (scratch, store, folder) = written();
     let others = packfs!("flush", scratch.join("none")).run();
     others.fails(1, &["none", "not found"]);
+    packfs!("snapshot", "list", folder).run().fails(1, &["is where", "store", "name that"]);
+    let small = ["--spool", "4K"];
+    packfs!("mount", "--rw", store, folder).args(small).run().fails(2, &["--spool"]);
     unmount_once_free(&folder).unwrap();
     packfs!("flush", store).run().fails(1, &["is not mounted with --rw"]);
     let image = scratch.join("image.pfs");

@@ -141,6 +141,12 @@ fn a_spool_that_is_missing_or_short() {
     fails(&["spool-1", "cut short"]);
     fs::rename(&spool, scratch.join("aside")).unwrap();
     fails(&["spool-1", "not found"]);
+    std::os::unix::fs::symlink(scratch.join("aside"), &spool).unwrap();
+    fails(&["spool-1"]);
+    fs::remove_file(&spool).unwrap();
+    fs::create_dir(&spool).unwrap();
+    fails(&["spool-1"]);
+    fs::remove_dir(&spool).unwrap();
     // All of it can still be read, as it was.
     assert_eq!(packfs!("ls", store).run().ok().text(), "packed\n");
     fs::rename(scratch.join("aside"), &spool).unwrap();
