@@ -24,6 +24,9 @@ const STEPS: [&str; 3] = ["unpack", "remove once packed", "remove at once"];
 struct Arguments {
     /// The tree to be unpacked, removed, and archived
     tree: PathBuf,
+    /// A tar of it, compressed or not, to be unpacked as it is; else one is made
+    #[arg(long, value_name = "FILE")]
+    tar: Option<PathBuf>,
     /// How often
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -41,15 +44,15 @@ fn main() -> Done {
     let arguments = Arguments::parse();
     let scratch = tempfile::tempdir_in(&arguments.work)?;
     let at = |name: &str| scratch.path().join(name);
-    let (folder, mount, store, tar) = (at("folder"), at("mount"), at("store"), at("tree.tar"));
+    let (folder, mount, store) = (at("folder"), at("mount"), at("store"));
+    let tar = arguments.tar.clone().unwrap_or_else(|| at("tree.tar"));
     for new in [&folder, &mount, &at("nothing")] {
         fs::create_dir(new)?;
     }
-    run(Command::new("tar")
-        .arg("-C")
-        .arg(&arguments.tree)
-        .arg("-cf")
-        .args([&tar, Path::new(".")]))?;
+    if arguments.tar.is_none() {
+        let mut pack = Command::new("tar");
+        run(pack.arg("-C").arg(&arguments.tree).arg("-cf").args([&tar, Path::new(".")]))?;
+    }
     packfs(&["create", "-q"], &[&at("nothing"), &store])?;
     let mounted = Mounted::new(&store, &mount)?;
     let unpack = |into: &Path| -> Done<f64> {

@@ -18,7 +18,7 @@ use crate::maintain::check::{Cover, Damage, Depth, Harm, Hurt, Report, What, che
 use crate::maintain::repair::{Options, repair};
 use crate::monitor::show;
 use crate::storage::{ErrorKind, Lock, StorageError};
-use crate::store::CONFIG;
+use crate::store::{CONFIG, OpenOptions, Store};
 
 /// Exit codes, those of fsck(8).
 const REPAIRED: u8 = 1;
@@ -110,12 +110,15 @@ fn fsck(args: &FsckArgs) -> Outcome {
         Source::open(&args.archive).and_then(|source| check(&source, args.depth(), &progress));
     progress.finish();
     let mut report = checked?;
-    if let Some(left) = left_behind(&args.archive)? {
-        match left {
-            Left::Changes if args.quiet => {}
-            Left::Changes => archive::mention_changes(&args.archive),
-            Left::Damaged(error) => report.damages.push(changes(error)),
-        }
+    let left = match newest(&args.archive) {
+        Some(root) => left_behind(&args.archive, &root)?,
+        // Whether they fit cannot be told before it is repaired.
+        None => Some(Left::Changes),
+    };
+    match left {
+        Some(Left::Damaged(error)) => report.damages.push(changes(error)),
+        Some(Left::Changes) if !args.quiet => archive::mention_changes(&args.archive),
+        _ => {}
     }
     tell(args, &report)?;
     Ok(ExitCode::from(if report.damages.is_empty() { 0 } else { UNCORRECTED }))
@@ -127,10 +130,11 @@ fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
         return Err(ErrorKind::NotArchive.of(&args.archive.display().to_string()).into());
     }
     let _lock = store.then(|| Lock::take(&args.archive)).transpose()?;
-    if store && let Some((error, folder)) = set_aside(&args.archive)? {
-        return aside(args, error, &folder);
-    }
-    if store {
+    if let Some(root) = newest(&args.archive).filter(|_| store) {
+        if let Some((error, folder)) = set_aside(&args.archive, &root)? {
+            return aside(args, error, &folder);
+        }
+        // Without a root, nobody could take them up.
         archive::refuse_changes(&args.archive)?;
     }
     // Where there are no settings any more, nobody collects either.
@@ -172,6 +176,12 @@ fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
         (_, true) if !dry_run => REPAIRED,
         _ => UNCORRECTED,
     }))
+}
+
+/// The newest root of a store in a folder, if it can be read, and not just one before it.
+fn newest(store: &Path) -> Option<Store> {
+    let storage = archive::storage(store).ok().filter(|_| store.is_dir())?;
+    Store::open(storage, OpenOptions::default()).ok().filter(|root| root.doubt().is_none())
 }
 
 /// What a writer left behind, and cannot be used.

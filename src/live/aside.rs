@@ -16,8 +16,8 @@ use super::layer::{check_beginning, check_change, journal_path, spool_path};
 use super::log::{HEAD_LEN, Log};
 use super::open::{LIVE, has_changes, is_blank, never_begun, numbers, rests};
 use super::spool::Spool;
-use crate::storage::{self, ErrorKind, Lock, StorageError};
-use crate::store::{OpenOptions, Store};
+use crate::storage::{ErrorKind, Lock, StorageError};
+use crate::store::Store;
 
 /// Where a layer cannot be taken up as it is.
 #[derive(Debug)]
@@ -37,30 +37,33 @@ pub enum Left {
     Damaged(StorageError),
 }
 
-/// What a writer of the store in the folder `store` left behind; `None` if there is nothing, or
-/// somebody writes to it.
+/// What a writer of the store in the folder `store` left behind, over that root; `None` if there is
+/// nothing, or somebody writes to it.
 ///
 /// # Errors
-/// If it cannot be read, or the store cannot be opened.
-pub fn left_behind(store: &Path) -> Result<Option<Left>, crate::store::Error> {
-    if !store.is_dir() || !has_changes(store)? {
-        return Ok(None);
-    }
-    let Ok(_lock) = Lock::take(store) else { return Ok(None) };
-    let found = survey(store)?;
-    Ok(Some(found.map_or(Left::Changes, |trouble| Left::Damaged(trouble.why))))
-}
-
-/// Sets aside what cannot be used of what a writer left behind; the caller has the lock. Returns
-/// what was wrong, and the folder in which it is now, if there was anything.
-///
-/// # Errors
-/// If that cannot be read or moved, or the store cannot be opened.
-pub fn set_aside(store: &Path) -> Result<Option<(StorageError, PathBuf)>, crate::store::Error> {
+/// If it cannot be read.
+pub fn left_behind(store: &Path, root: &Store) -> Result<Option<Left>, StorageError> {
     if !has_changes(store)? {
         return Ok(None);
     }
-    let Some(trouble) = survey(store)? else { return Ok(None) };
+    let Ok(_lock) = Lock::take(store) else { return Ok(None) };
+    let found = survey(store, root)?;
+    Ok(Some(found.map_or(Left::Changes, |trouble| Left::Damaged(trouble.why))))
+}
+
+/// Sets aside what cannot be used of what a writer left behind, over that root; the caller has the
+/// lock. Returns what was wrong, and the folder in which it is now, if there was anything.
+///
+/// # Errors
+/// If that cannot be read or moved.
+pub fn set_aside(
+    store: &Path,
+    root: &Store,
+) -> Result<Option<(StorageError, PathBuf)>, StorageError> {
+    if !has_changes(store)? {
+        return Ok(None);
+    }
+    let Some(trouble) = survey(store, root)? else { return Ok(None) };
     let live = store.join(LIVE);
     let numbered = (1..).map(|number| live.join(format!("aside-{number}")));
     let mut folders = numbered.skip_while(|folder| folder.symlink_metadata().is_ok());
@@ -72,9 +75,8 @@ pub fn set_aside(store: &Path) -> Result<Option<(StorageError, PathBuf)>, crate:
 }
 
 /// Looks for the first layer that cannot be taken up.
-fn survey(store: &Path) -> Result<Option<Trouble>, crate::store::Error> {
+fn survey(store: &Path, root: &Store) -> Result<Option<Trouble>, StorageError> {
     let live = store.join(LIVE);
-    let root = Store::open(storage::open(store)?, OpenOptions::default())?;
     let journals = numbers(&live, journal_path)?;
     let mut under = None;
     for number in &journals {
@@ -82,7 +84,7 @@ fn survey(store: &Path) -> Result<Option<Trouble>, crate::store::Error> {
         if journals.last() == Some(number) && fs::metadata(&path).is_ok_and(|it| is_blank(&it)) {
             break;
         }
-        match survey_layer(&live, *number, under, &root)? {
+        match survey_layer(&live, *number, under, root)? {
             Ok(groups) => under = Some((*number, groups)),
             Err(trouble) => return Ok(Some(trouble)),
         }

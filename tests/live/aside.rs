@@ -122,3 +122,16 @@ fn what_somebody_writes_is_no_damage() {
     packfs!("fsck", &store).run().exits(0);
     packfs!("fsck", "--repair", &store).run().exits(8);
 }
+
+#[test]
+fn changes_to_a_root_that_is_damaged_wait_until_it_is_repaired() {
+    let (scratch, store, _) = with_journal();
+    let copy = scratch.join("copy");
+    packfs!("copy", store, copy).run().ok();
+    flip(&super::roots(&store)[0], 70);
+    assert!(open_once_free(&store).is_err());
+    packfs!("fsck", &store).run().exits(4);
+    packfs!("fsck", "--repair", "--from", copy, &store).run().exits(1);
+    assert!(!store.join("live/aside-1").exists());
+    assert_eq!(whole_files(&taken_up(&store)), FILES);
+}
