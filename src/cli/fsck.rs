@@ -12,10 +12,10 @@ use super::gc::alone;
 use super::output::{print, put_bytes};
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, archive, size, time};
-use crate::live::{Left, has_changes, left_behind, set_aside};
+use crate::live::{Left, carried, left_behind, set_aside};
 use crate::maintain::Source;
 use crate::maintain::check::{Cover, Damage, Depth, Harm, Hurt, Report, What, check};
-use crate::maintain::repair::{Options, repair};
+use crate::maintain::repair::{Options, Repaired, repair};
 use crate::monitor::show;
 use crate::storage::{ErrorKind, Lock, StorageError};
 use crate::store::{CONFIG, OpenOptions, Store};
@@ -130,21 +130,43 @@ fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
         return Err(ErrorKind::NotArchive.of(&args.archive.display().to_string()).into());
     }
     let _lock = store.then(|| Lock::take(&args.archive)).transpose()?;
-    if let Some(root) = newest(&args.archive).filter(|_| store) {
-        if let Some((error, folder)) = set_aside(&args.archive, &root)? {
-            return aside(args, error, &folder);
-        }
-        // Without a root, nobody could take them up.
-        archive::refuse_changes(&args.archive)?;
-    }
+    let root = newest(&args.archive);
+    let aside = match &root {
+        Some(root) if store => set_aside(&args.archive, root)?,
+        _ => None,
+    };
     // Where there are no settings any more, nobody collects either.
     let there = store && args.archive.join(CONFIG).is_file();
     let _alone = there.then(|| alone(&*archive::storage(&args.archive)?)).transpose()?;
     let (from, depth, dry_run) = (args.from.as_slice(), args.depth(), args.dry_run);
-    let options = Options { from, depth, dry_run, now: time::now() };
+    let to = store.then(|| carried(&args.archive, root.as_ref())).transpose()?;
+    let options = Options { from, depth, dry_run, store: to, now: time::now() };
     let repaired = repair(&args.archive, &options, progress);
     progress.finish();
-    let repaired = repaired?;
+    let mut repaired = repaired?;
+    let moved = aside.as_ref().map(|(error, folder)| set_aside_line(error, folder));
+    repaired.damages += moved.iter().len();
+    repaired.lost.extend(moved);
+    if dry_run {
+        let left = root.as_ref().map(|root| left_behind(&args.archive, root)).transpose()?;
+        if let Some(Left::Damaged(error)) = left.flatten() {
+            repaired.damages += 1;
+            repaired.report.damages.push(changes(error));
+        }
+    }
+    tell_of(args, &repaired)?;
+    tell(args, &repaired.report)?;
+    let clean = repaired.report.damages.is_empty() && repaired.lost.is_empty();
+    Ok(ExitCode::from(match (repaired.damages, clean) {
+        (0, _) => 0,
+        (_, true) if !dry_run => REPAIRED,
+        _ => UNCORRECTED,
+    }))
+}
+
+/// Prints what a repair did, and what is lost.
+fn tell_of(args: &FsckArgs, repaired: &Repaired) -> Outcome {
+    let dry_run = args.dry_run;
     let archive = args.archive.to_string_lossy().into_owned();
     let moved =
         repaired.moved.iter().map(|to| format!("the damaged image is {} now", to.display()));
@@ -168,14 +190,7 @@ fn mend(args: &FsckArgs, progress: &Progress) -> Outcome {
             }
         }
         Ok(())
-    })?;
-    tell(args, &repaired.report)?;
-    let clean = repaired.report.damages.is_empty() && repaired.lost.is_empty();
-    Ok(ExitCode::from(match (repaired.damages, clean) {
-        (0, _) => 0,
-        (_, true) if !dry_run => REPAIRED,
-        _ => UNCORRECTED,
-    }))
+    })
 }
 
 /// The newest root of a store in a folder, if it can be read, and not just one before it.
@@ -190,24 +205,16 @@ fn changes(error: StorageError) -> Damage {
     Damage { what, object: error.object, place: String::new(), at: 0, why, hurts: Vec::new() }
 }
 
-/// Tells that it was set aside. What else there is has to be taken up before anything is repaired.
-fn aside(args: &FsckArgs, error: StorageError, folder: &Path) -> Outcome {
-    let object = error.object.clone();
-    let cause = match error.kind {
-        ErrorKind::Left(cause) => cause,
+/// What was set aside, and where it is.
+fn set_aside_line(error: &StorageError, folder: &Path) -> String {
+    let cause = match &error.kind {
+        ErrorKind::Left(cause) => cause.clone(),
+        ErrorKind::Newer(root) => format!("has changes to root {root}, which is not the newest"),
+        ErrorKind::Apart(below) => format!("has changes to those of {below}, which is not there"),
         other => other.to_string(),
     };
-    let rest = match has_changes(&args.archive)? {
-        true => "; mount it with --rw to take up what came before, and run this again",
-        false => "; run this again for the rest of the store",
-    };
-    let line =
-        format!("{object}: {cause}; what came after that is in {} now{rest}", folder.display());
-    print(|output| match args.json {
-        true => Ok(writeln!(output, "{}", json!({"lost": line}))?),
-        false => Ok(writeln!(output, "{}", show(line.as_bytes()))?),
-    })?;
-    Ok(ExitCode::from(UNCORRECTED))
+    let (object, folder) = (&error.object, folder.display());
+    format!("{object}: {cause}; it, or what came after that, is in {folder} now")
 }
 
 /// Whether there is anything of a store in a folder: a lock is made in no other.

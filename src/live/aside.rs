@@ -4,19 +4,19 @@
 //! after that, and the layers above, which rest on it, are set aside in a folder of their own:
 //! nothing is deleted.
 //!
-//! Order of writes: layers above are moved, newest first, each journal before its spool. Then the
-//! journal is copied, the copy and the folders synced, and only then it is cut. After a crash there
-//! is less left to do.
+//! Order of writes: layers above are moved, newest first, spools before journals, as spools alone
+//! are nobody's. Then the journal and its spool are copied, the copies and the folders synced, and
+//! only then the journal is cut. After a crash there is less left to do.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::layer::{check_beginning, check_change, journal_path, spool_path};
-use super::log::{HEAD_LEN, Log};
-use super::open::{LIVE, has_changes, is_blank, never_begun, numbers, rests};
-use super::spool::Spool;
-use crate::storage::{ErrorKind, Lock, StorageError};
+use super::log::{HEAD_LEN, Log, plain};
+use super::open::{LIVE, expect, has_changes, is_blank, never_begun, numbers, rests};
+use crate::storage::{self, Announced, ErrorKind, Lock, Storage, StorageError};
 use crate::store::Store;
 
 /// Where a layer cannot be taken up as it is.
@@ -38,7 +38,7 @@ pub enum Left {
 }
 
 /// What a writer of the store in the folder `store` left behind, over that root; `None` if there is
-/// nothing, or somebody writes to it.
+/// nothing, or somebody writes to it. Nothing is changed.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -46,7 +46,10 @@ pub fn left_behind(store: &Path, root: &Store) -> Result<Option<Left>, StorageEr
     if !has_changes(store)? {
         return Ok(None);
     }
-    let Ok(_lock) = Lock::take(store) else { return Ok(None) };
+    // Without a lock that can be looked at, nobody writes to it, or by no means that are known.
+    if matches!(Lock::watch(store), Ok(None)) {
+        return Ok(None);
+    }
     let found = survey(store, root)?;
     Ok(Some(found.map_or(Left::Changes, |trouble| Left::Damaged(trouble.why))))
 }
@@ -68,10 +71,24 @@ pub fn set_aside(
     let numbered = (1..).map(|number| live.join(format!("aside-{number}")));
     let mut folders = numbered.skip_while(|folder| folder.symlink_metadata().is_ok());
     let folder = folders.next().unwrap_or_else(|| live.join("aside"));
-    let journals = numbers(&live, journal_path)?;
-    let done = move_all(&live, &folder, &trouble, &journals);
+    let [journals, spools] = [numbers(&live, journal_path)?, numbers(&live, spool_path)?];
+    let done = move_all(&live, &folder, &trouble, (&journals, &spools));
     done.map_err(|error| StorageError::io(&folder.display().to_string(), error))?;
     Ok(Some((trouble.why, folder)))
+}
+
+/// A store in a folder, to be written to by who has the lock and leaves the tree as it is: what was
+/// left behind, and rests on its newest root, then rests on the one that comes next.
+///
+/// # Errors
+/// If what was left behind cannot be read.
+pub fn carried(store: &Path, root: Option<&Store>) -> Result<Arc<dyn Storage>, StorageError> {
+    let (live, storage) = (store.join(LIVE), storage::LocalStorage::new(store));
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let lowest = numbers(&live, journal_path)?.first().copied();
+    let (Some(lowest), Some(_)) = (lowest, root) else { return Ok(storage) };
+    let Some((log, _)) = Log::open(&journal_path(&live, lowest))? else { return Ok(storage) };
+    Ok(Arc::new(Announced::new(storage, Box::new(move |key| expect(&log, key)))))
 }
 
 /// Looks for the first layer that cannot be taken up.
@@ -102,7 +119,7 @@ fn survey_layer(
 ) -> Result<Result<u64, Trouble>, StorageError> {
     let path = journal_path(live, number);
     let useless = |why| Ok(Err(Trouble { number, end: None, why }));
-    let (log, beginning) = match Log::open(&path) {
+    let (log, beginning) = match Log::look_at(&path) {
         Ok(Some(opened)) => opened,
         Ok(None) => return useless(never_begun(&path)),
         Err(why @ StorageError { kind: ErrorKind::Left(_), .. }) => return useless(why),
@@ -112,12 +129,12 @@ fn survey_layer(
     if let Err(why) = check_beginning(live, number, &beginning, rests) {
         return useless(why);
     }
-    let spool = match Spool::open(&spool_path(live, number)) {
-        Ok(spool) => spool,
+    let spool = spool_path(live, number);
+    let length = match plain(&spool) {
+        Ok(()) => fs::metadata(&spool).map_or(0, |about| about.len()),
         Err(why @ StorageError { kind: ErrorKind::Left(_), .. }) => return useless(why),
         Err(error) => return Err(error),
     };
-    let length = spool.length();
     let replayed = log.survey(|change| check_change(live, number, &change, length, under))?;
     let end = Some(replayed.end).filter(|end| *end > HEAD_LEN as u64);
     Ok(match replayed.damage {
@@ -126,23 +143,31 @@ fn survey_layer(
     })
 }
 
-fn move_all(live: &Path, folder: &Path, trouble: &Trouble, journals: &[u64]) -> io::Result<()> {
+/// Moves what is not kept, of these journals and spools, to a folder of its own.
+fn move_all(
+    live: &Path,
+    folder: &Path,
+    trouble: &Trouble,
+    (journals, spools): (&[u64], &[u64]),
+) -> io::Result<()> {
     fs::create_dir(folder)?;
-    let kept = |number: &u64| *number < trouble.number + u64::from(trouble.end.is_some());
-    for number in journals.iter().rev().take_while(|number| !kept(number)) {
-        for file in [journal_path(live, *number), spool_path(live, *number)] {
-            match fs::rename(&file, folder.join(file.file_name().unwrap_or_default())) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+    let below = trouble.number + u64::from(trouble.end.is_some());
+    let kept = |number: &u64| *number < below && journals.contains(number);
+    let place = |file: &Path| folder.join(file.file_name().unwrap_or_default());
+    let gone = |numbers: &[u64], path: fn(&Path, u64) -> PathBuf| {
+        let gone = numbers.iter().rev().filter(|number| !kept(number));
+        gone.map(|number| path(live, *number)).collect::<Vec<_>>()
+    };
+    for file in gone(spools, spool_path).into_iter().chain(gone(journals, journal_path)) {
+        fs::rename(&file, place(&file))?;
     }
     let sync = |folder: &Path| File::open(folder)?.sync_all();
     if let Some(end) = trouble.end {
         let journal = journal_path(live, trouble.number);
-        let copy = journal_path(folder, trouble.number);
-        fs::copy(&journal, &copy)?;
-        File::open(&copy)?.sync_all()?;
+        for file in [&spool_path(live, trouble.number), &journal] {
+            fs::copy(file, place(file))?;
+            File::open(place(file))?.sync_all()?;
+        }
         sync(folder)?;
         sync(live)?;
         let journal = File::options().write(true).open(&journal)?;

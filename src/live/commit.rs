@@ -1,12 +1,13 @@
 //! From a layer to a root.
 //!
 //! Order of writes: the layer is sealed, and a new one begun (journal and spool, synced). Then, as
-//! for any commit, packs, index, tree, root, each synced before the next. Publishing the root is
-//! the commit. After that the journal of the layer above is told that it rests on that root; then
-//! the journal of the sealed layer is removed, the folder synced, and its spool removed. A crash
-//! before the root leaves both layers; one after it leaves a journal whose changes the root has: it
-//! says what is so, not what was done, so it can be applied once more. Who does so first tells that
-//! journal that it rests on the newest root, as the commit that follows makes one more.
+//! for any commit, packs, index, tree, root, each synced before the next; before the root, the
+//! journal is told which one it is to become, so that nobody else's is taken for that. Publishing
+//! the root is the commit. After that the journal of the layer above is told that it rests on that
+//! root; then the journal of the sealed layer is removed, the folder synced, and its spool removed.
+//! A crash before the root leaves both layers; one after it leaves a journal whose changes the root
+//! has: it says what is so, not what was done, so it can be applied once more. Who does so first
+//! tells it that it rests on the newest root, as the commit that follows makes one more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::extents::{Part, parts};
 use super::layer::{Ground, Layer, Node};
-use super::open::base_of;
+use super::open::{base_of, expect};
 use super::plant::plant;
 use super::state::{Below, Span};
 use super::{LiveFs, data};
@@ -246,6 +247,7 @@ impl LiveFs {
         let created = super::now().sec;
         let following = Following { store: Some(store), planted, index, created };
         let prepared = follow(following, &undo)?;
+        expect(&layer.log, &prepared.key)?;
         if let Err(error) = prepared.publish(&*self.storage) {
             if prepared.is_absent(&*self.storage) {
                 return Err(error.into());

@@ -4,7 +4,7 @@
 //! refers to it, then the journal is synced. So a journal never says more than the spool has. A
 //! group that is torn was acknowledged to nobody, and the journal ends before it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -27,8 +27,10 @@ const MOST_WAITING: usize = 256 << 20;
 const LONGEST: u64 = 8 << 30;
 
 /// Length of what a journal begins with, in bytes.
-pub const HEAD_LEN: usize = JournalHead::LEN + JournalBase::LEN;
+pub const HEAD_LEN: usize = NEXT_AT + JournalBase::LEN;
 const _: () = assert!(HEAD_LEN <= 512, "see Log::rest_on");
+/// Where in it the root is that comes next.
+const NEXT_AT: usize = JournalHead::LEN + JournalBase::LEN;
 
 /// What a journal begins with.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Beginning {
     pub head: JournalHead,
     /// The root that it rests on, or why there is none that can be read.
     pub base: Result<JournalBase, FormatError>,
+    /// The root that was about to follow that, if any.
+    pub next: Option<JournalBase>,
 }
 
 /// A journal.
@@ -83,6 +87,7 @@ impl Log {
     ) -> Result<Self, StorageError> {
         let mut bytes = head.encode();
         bytes.extend(base.map_or_else(|| vec![0; JournalBase::LEN], JournalBase::encode));
+        bytes.resize(HEAD_LEN, 0);
         let begin = || {
             let file = File::options().read(true).write(true).create_new(true).open(path)?;
             file.write_all_at(&bytes, 0)?;
@@ -124,9 +129,25 @@ impl Log {
     /// # Errors
     /// If it cannot be read or is no journal.
     pub fn open(path: &Path) -> Result<Option<(Self, Beginning)>, StorageError> {
+        Self::open_with(path, File::options().read(true).write(true))
+    }
+
+    /// The same, to be [surveyed](Self::survey) alone.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn look_at(path: &Path) -> Result<Option<(Self, Beginning)>, StorageError> {
+        Self::open_with(path, File::options().read(true))
+    }
+
+    fn open_with(
+        path: &Path,
+        options: &OpenOptions,
+    ) -> Result<Option<(Self, Beginning)>, StorageError> {
         let name = path.display().to_string();
         let fail = |error| StorageError::io(&name, error);
-        let (file, bytes) = open(path).map_err(fail)?;
+        plain(path)?;
+        let (file, bytes) = open(path, options).map_err(fail)?;
         let length = file.metadata().map_err(fail)?.len();
         let head = match JournalHead::decode(&bytes) {
             Ok(head) if bytes.len() == HEAD_LEN => head,
@@ -136,7 +157,8 @@ impl Log {
             Err(error) => return Err(ErrorKind::left(&error).of(&name)),
         };
         let base = JournalBase::decode(&bytes[JournalHead::LEN..]);
-        Ok(Some((Self::new(file, path), Beginning { head, base })))
+        let next = JournalBase::decode(&bytes[NEXT_AT..]).ok();
+        Ok(Some((Self::new(file, path), Beginning { head, base, next })))
     }
 
     /// Gives back what was set aside: nothing more is written to it.
@@ -153,7 +175,8 @@ impl Log {
         }
     }
 
-    /// Hands its changes to `each` in order, and cuts off what comes after the last whole group.
+    /// Hands its changes to `each` in order. Before anything is written to it, what comes after the
+    /// last whole group is to be [cut off](Self::trim).
     ///
     /// # Errors
     /// If it cannot be read or is damaged, or what `each` fails with.
@@ -161,14 +184,23 @@ impl Log {
         &self,
         each: impl FnMut(Change) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
-        let mut written = self.written.lock();
-        let name = self.path.display().to_string();
         let Replayed { end, next, damage } = self.survey(each)?;
         if let Some(damage) = damage {
             return Err(damage);
         }
-        self.file.set_len(end).map_err(|error| StorageError::io(&name, error))?;
+        let mut written = self.written.lock();
         (written.end, written.next) = (end, next);
+        Ok(())
+    }
+
+    /// Cuts off what comes after the last whole group.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn trim(&self) -> Result<(), StorageError> {
+        let mut written = self.written.lock();
+        let name = || self.path.display().to_string();
+        self.file.set_len(written.end).map_err(|error| StorageError::io(&name(), error))?;
         self.reserve(&mut written);
         Ok(())
     }
@@ -198,8 +230,21 @@ impl Log {
     /// # Errors
     /// If it cannot be written.
     pub fn rest_on(&self, base: &JournalBase) -> Result<(), StorageError> {
+        self.write_root(base, JournalHead::LEN)
+    }
+
+    /// Writes down, durably, that this root is about to be the newest, and to have what its layer
+    /// rests on, with its changes or without: nobody else's is taken for that.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn expect(&self, next: &JournalBase) -> Result<(), StorageError> {
+        self.write_root(next, NEXT_AT)
+    }
+
+    fn write_root(&self, root: &JournalBase, at: usize) -> Result<(), StorageError> {
         let write = || -> io::Result<()> {
-            self.file.write_all_at(&base.encode(), JournalHead::LEN as u64)?;
+            self.file.write_all_at(&root.encode(), at as u64)?;
             Ok(fdatasync(&self.file)?)
         };
         write().map_err(|error| StorageError::io(&self.path.display().to_string(), error))
@@ -294,12 +339,26 @@ impl Log {
     }
 }
 
+/// Whether a file of a layer is one, and no symlink to one, folder or device.
+///
+/// # Errors
+/// If it is something else, or not there.
+pub fn plain(path: &Path) -> Result<(), StorageError> {
+    let name = || path.display().to_string();
+    match path.symlink_metadata() {
+        Ok(about) if about.is_file() => Ok(()),
+        Ok(_) => Err(ErrorKind::Left("is no regular file".to_owned()).of(&name())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ErrorKind::Left("not found".to_owned()).of(&name()))
+        }
+        Err(error) => Err(StorageError::io(&name(), error)),
+    }
+}
+
 /// Opens a journal, which must be a regular file, and reads what it begins with.
-fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
+fn open(path: &Path, options: &OpenOptions) -> io::Result<(File, Vec<u8>)> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut options = File::options();
-    let file =
-        options.read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let file = options.clone().custom_flags(flags.bits().cast_signed()).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || about.len() > LONGEST {
         return Err(io::Error::other("is no journal; move it away"));

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::LiveFs;
 use super::commit::{CommitError, Committer};
-use super::open::base_of;
+use super::open::{base_of, expect};
 use crate::fs::{ArchiveFs, Owner};
 use crate::maintain::collect::{Collected, collect};
 use crate::maintain::protect::protect;
 use crate::maintain::rebuild::{self, Made};
 use crate::monitor::Quiet;
+use crate::storage::{Announced, Storage};
 use crate::store::At;
 
 impl LiveFs {
@@ -45,7 +46,7 @@ impl LiveFs {
                 crate::maintain::Error::Refused(text)
             })
         };
-        let collected = collect(&self.storage, super::now().sec, &Quiet::default(), swap);
+        let collected = collect(&self.announced(), super::now().sec, &Quiet::default(), swap);
         match failed {
             Some(error) => Err(error),
             None => Ok(collected?),
@@ -59,14 +60,19 @@ impl LiveFs {
     pub fn adopt(&self, made: &Made) -> Result<(), CommitError> {
         let mut committer = self.committer.lock();
         self.commit_all(&mut committer)?;
-        rebuild::adopt(&*self.storage, made, super::now().sec)?;
+        rebuild::adopt(&*self.announced(), made, super::now().sec)?;
         self.rebase(&mut committer)
     }
 
-    /// Puts the newest root below, which has the tree of the one that was there.
-    ///
-    /// The journal of the active layer is told of it before anybody can remove the old one: it
-    /// rests on it until then, and that one is a parent of the new one.
+    /// The storage, where all is committed: it tells the journal of each root before that is there.
+    fn announced(&self) -> Arc<dyn Storage> {
+        let log = Arc::clone(&self.state.read().active.log);
+        let before = move |key: &str| expect(&log, key);
+        Arc::new(Announced::new(Arc::clone(&self.storage), Box::new(before)))
+    }
+
+    /// Puts the newest root below, which has the tree of the one that was there. The journal of the
+    /// active layer, which expects it, rests on it from then on.
     fn rebase(&self, committer: &mut Committer) -> Result<(), CommitError> {
         // It may know blocks that are about to go.
         committer.known = None;

@@ -62,7 +62,7 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
-pub use aside::{Left, left_behind, set_aside};
+pub use aside::{Left, carried, left_behind, set_aside};
 pub use attributes::Changes;
 pub use commit::CommitError;
 pub use control::{Request, ask};

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::LiveFs;
 use super::layer::{Ground, Layer, Node, journal_path, remove_file, spool_path};
-use super::log::{Beginning, HEAD_LEN};
+use super::log::{Beginning, HEAD_LEN, Log};
 use super::packer::Signals;
 use super::state::{Below, State};
 use crate::format::{JournalBase, JournalHead};
@@ -84,7 +84,7 @@ pub(super) fn numbers(
 pub fn has_changes(store: &Path) -> Result<bool, StorageError> {
     let live = store.join(LIVE);
     let longer = |number: &u64| {
-        let about = fs::metadata(journal_path(&live, *number));
+        let about = fs::symlink_metadata(journal_path(&live, *number));
         about.is_ok_and(|about| !is_blank(&about))
     };
     Ok(numbers(&live, journal_path)?.iter().any(longer))
@@ -154,10 +154,21 @@ pub fn base_of(store: &Store) -> JournalBase {
     JournalBase { number, root }
 }
 
+/// Tells a journal of a root that is about to be the newest, by the key of that; other objects are
+/// none of its business.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn expect(log: &Log, key: &str) -> Result<(), StorageError> {
+    let next = parse_root(key).map(|(number, root)| JournalBase { number, root });
+    next.map_or(Ok(()), |next| log.expect(&next))
+}
+
 /// Takes up what was left behind: the newest layer goes on, older ones were being committed.
 fn recover(live: &Path, mut below: Below) -> Result<State, StorageError> {
     let store = below.base.store();
     let mut next = store.tree().footer().next_inode;
+    let (newest, mut behind) = (base_of(store), false);
     let mut layers: Vec<Layer> = Vec::new();
     let journals = numbers(live, journal_path)?;
     let number = journals.last().copied().unwrap_or(0);
@@ -167,16 +178,11 @@ fn recover(live: &Path, mut below: Below) -> Result<State, StorageError> {
         if journal == number && fs::metadata(&path).is_ok_and(|about| is_blank(&about)) {
             continue;
         }
-        let (newest, mut behind) = (base_of(store), false);
         let opened = Layer::open(live, journal, layers.last(), |it| {
-            behind = layers.is_empty() && it.base != Ok(newest);
+            behind |= layers.is_empty() && it.base != Ok(newest);
             rests(it, layers.last().map(|layer| layer.number), store)
         });
         let Some(mut layer) = opened? else { return Err(never_begun(&path)) };
-        if behind {
-            // It is committed once more. If that is cut short, too, it would be two roots behind.
-            layer.log.rest_on(&newest)?;
-        }
         next = layer.nodes.keys().fold(next, |next, number| next.max(number.saturating_add(1)));
         // Nobody has them open any more.
         let nameless = |(number, node): (&u64, &Node)| (node.inode.nlink == 0).then_some(*number);
@@ -185,16 +191,24 @@ fn recover(live: &Path, mut below: Below) -> Result<State, StorageError> {
         tell_holes(&mut layer, &layers, &below.base);
         layers.push(layer);
     }
+    // All of it can be used. Nothing was changed so far.
+    if let Some(lowest) = layers.first().filter(|_| behind) {
+        // It is committed once more. If that is cut short, too, it would be two roots behind.
+        lowest.log.rest_on(&newest)?;
+    }
     let used: Vec<u64> = layers.iter().map(|layer| layer.number).collect();
     remove_unused(live, &used)?;
     let active = match layers.pop() {
-        Some(layer) if layer.number == number => layer,
+        Some(layer) if layer.number == number => {
+            layer.log.trim()?;
+            layer
+        }
         last => {
             layers.extend(last);
             let after = number.checked_add(1);
             let path = journal_path(live, number).display().to_string();
             let after = after.ok_or_else(|| ErrorKind::TooLong.of(&path))?;
-            let root = || Ground::Root(base_of(store));
+            let root = || Ground::Root(newest);
             let ground = layers.last().map_or_else(root, |layer| Ground::Layer(layer.number));
             Layer::create(live, after, ground)?
         }
@@ -218,7 +232,7 @@ pub(super) fn is_blank(about: &fs::Metadata) -> bool {
 }
 
 /// Whether what a journal rests on is there: the layer below, or else the root that has it. That is
-/// the newest one; or the one before, if the newest is what its own layer became.
+/// the newest one; or one before, if the newest is the one that was about to follow it.
 pub(super) fn rests(
     beginning: &Beginning,
     under: Option<u64>,
@@ -228,10 +242,15 @@ pub(super) fn rests(
     if below > 0 && under == Some(below) {
         return Ok(());
     }
+    let newest = base_of(store);
     match &beginning.base {
+        _ if under.is_none() && beginning.next == Some(newest) => Ok(()),
         Ok(base) if under.is_none() => {
-            let known = *base == base_of(store) || store.root().1.parents.contains(&base.root);
-            if known { Ok(()) } else { Err(ErrorKind::Newer(base.number)) }
+            if *base == newest {
+                Ok(())
+            } else {
+                Err(ErrorKind::Newer(base.number))
+            }
         }
         Err(error) if below == 0 => Err(ErrorKind::left(error)),
         _ => Err(ErrorKind::Apart(below)),

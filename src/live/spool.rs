@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync};
 
-use crate::storage::{ErrorKind, StorageError};
+use super::log::plain;
+use crate::storage::StorageError;
 
 /// Ranges that are dropped are given back to the disk if they are at least so long, in bytes.
 const WORTH_PUNCHING: u64 = 64 * 1024;
@@ -42,11 +43,8 @@ impl Spool {
     /// # Errors
     /// If it is not there, or cannot be opened.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        let opened = Self::open_with(path, File::options().read(true).write(true));
-        opened.map_err(|error| match error.kind {
-            ErrorKind::NotFound => ErrorKind::Left("not found".to_owned()).of(&error.object),
-            _ => error,
-        })
+        plain(path)?;
+        Self::open_with(path, File::options().read(true).write(true))
     }
 
     /// Makes one in a folder that has no name there, and is gone when nobody has it any more.
@@ -62,13 +60,10 @@ impl Spool {
     fn open_with(path: &Path, options: &std::fs::OpenOptions) -> Result<Self, StorageError> {
         let name = path.display().to_string();
         let open = || {
-            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            let file = options.clone().custom_flags(flags.bits().cast_signed()).open(path)?;
-            let about = file.metadata()?;
-            if !about.is_file() {
-                return Err(io::Error::other("is no spool; move it away"));
-            }
-            Ok((file, about.len()))
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+            let file = options.clone().custom_flags(flags).open(path)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
         };
         let (file, length) = open().map_err(|error| StorageError::io(&name, error))?;
         Ok(Self::new(file, name, length))

@@ -104,6 +104,21 @@ impl Lock {
         Ok(Self(file))
     }
 
+    /// Keeps others from becoming the writer of the store in `folder` while it lives, and changes
+    /// nothing; `None`: somebody writes to it.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    pub fn watch(folder: &Path) -> io::Result<Option<Self>> {
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
+        let file = File::from(open(folder.join(FOLDER).join(LOCK), flags, Mode::empty())?);
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Lets all who want it know that it is about to be given back: they wait.
     pub fn ending(&self) {
         // Else they are told that somebody has it, which is as true.

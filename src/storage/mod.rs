@@ -1,5 +1,6 @@
 //! Where bytes live, behind a few bounded verbs: a folder, an image, memory.
 
+mod announce;
 mod draft;
 mod error;
 mod image;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use announce::{Announced, Before};
 pub use draft::{Draft, is_store};
 pub use error::{ErrorKind, StorageError};
 pub use image::{ImageStorage, ImageWriter};

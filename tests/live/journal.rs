@@ -2,6 +2,7 @@
 //! says why nothing is.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use packfs::format::{Blocks, Change, DataAt, Inode, JournalBase, JournalHead, Kind, seal_group};
@@ -15,6 +16,8 @@ use crate::support::command::packfs;
 use crate::support::hostile::noise;
 use crate::support::{Mount, Scratch};
 
+/// Where in a journal the root is that was about to follow.
+pub const NEXT_AT: usize = JournalHead::LEN + JournalBase::LEN;
 /// How many files are made, each with a sync of its own.
 pub const FILES: u64 = 6;
 
@@ -100,12 +103,14 @@ fn a_journal_that_is_cut_short() {
 fn a_journal_with_flipped_bits() {
     let (_scratch, store, ends) = with_journal();
     let journal = fs::read(store.join("live/journal-1")).unwrap();
-    for at in (0..journal.len()).filter(|at| *at < 130 || at % 17 == 0) {
+    for at in (0..journal.len()).filter(|at| *at < 170 || at % 17 == 0) {
         let mut bytes = journal.clone();
         bytes[at] ^= 1 << (at % 8);
         let whole = ends.iter().filter(|end| **end <= at as u64).count() as u64;
-        // The last group may be torn; one before others is damaged, and so is the head.
+        // The last group may be torn; one before others is damaged, and so is the head. No other
+        // root was about to follow.
         match (files_with(&store, &bytes), whole) {
+            (there, 0) if at >= NEXT_AT => assert_eq!(there, Ok(FILES), "flipped at {at}"),
             (Err(error), whole) if whole <= FILES => {
                 assert!(error.contains("journal-1"), "flipped at {at}: {error}");
             }
@@ -197,6 +202,8 @@ fn a_root_that_is_gone_while_its_journal_is_not() {
     for file in ["journal-1", "spool-1"] {
         fs::copy(scratch.join(file), live.join(file)).unwrap();
     }
+    let journal = File::options().write(true).open(live.join("journal-1")).unwrap();
+    journal.write_all_at(&base(&store).encode(), NEXT_AT as u64).unwrap();
     let newest = roots(&store).pop().unwrap();
     fs::rename(&newest, scratch.join("root")).unwrap();
     for lost in [true, false] {
@@ -259,7 +266,7 @@ fn a_journal_below_another_that_is_cut_short_or_not_its_own() {
     let live = store.join("live");
     let head = JournalHead { number: 2, below: 1 }.encode();
     let group = seal_group(1, b"");
-    let journal = [head, vec![0; JournalBase::LEN], group].concat();
+    let journal = [head, vec![0; 2 * JournalBase::LEN], group].concat();
     for other in ["journal-2", "journal-3"] {
         fs::write(live.join(other), &journal).unwrap();
         fs::write(live.join("spool-2"), "").unwrap();
@@ -402,7 +409,13 @@ proptest! {
         let mut payload = Vec::new();
         changes.iter().for_each(|change| change.encode(&mut payload));
         let head = JournalHead { number: 1, below: 0 }.encode();
-        let journal = [head, base(&store).encode(), seal_group(1, &payload)].concat();
+        let journal = [
+            head,
+            base(&store).encode(),
+            vec![0; JournalBase::LEN],
+            seal_group(1, &payload),
+        ]
+        .concat();
         fs::write(live.join("journal-1"), journal).unwrap();
         fs::write(live.join("spool-1"), noise(3000, 1)).unwrap();
         // Errors are welcome, panics are not.

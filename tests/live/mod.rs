@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use packfs::format::{JournalBase, JournalHead};
+use packfs::format::JournalBase;
 use packfs::live::{LiveFs, LiveOptions};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
@@ -77,7 +77,7 @@ fn stored(store: &Path) -> u64 {
 fn await_commit(mount: &Path, store: &Path) {
     // Then it is in the journal, until that is removed.
     File::open(mount).unwrap().sync_all().unwrap();
-    let empty = (JournalHead::LEN + JournalBase::LEN) as u64;
+    let empty = (journal::NEXT_AT + JournalBase::LEN) as u64;
     let start = Instant::now();
     loop {
         let live = fs::read_dir(store.join("live")).unwrap().map(Result::unwrap);
@@ -103,12 +103,8 @@ fn roots(store: &Path) -> Vec<PathBuf> {
 
 /// The newest root of a store, as a journal names it.
 fn base(store: &Path) -> JournalBase {
-    base_of(&roots(store).pop().unwrap())
-}
-
-/// The root in that file, as a journal names it.
-fn base_of(root: &Path) -> JournalBase {
-    let key = format!("roots/{}", root.file_name().unwrap().display());
+    let newest = roots(store).pop().unwrap();
+    let key = format!("roots/{}", newest.file_name().unwrap().display());
     let (number, root) = packfs::store::parse_root(&key).unwrap();
     JournalBase { number, root }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use packfs::format::{Cutting, JournalBase, JournalHead, Kind};
+use packfs::format::{Cutting, Kind};
 use packfs::fs::{ArchiveFs, Owner};
 use packfs::ingest::{CreateOptions, Source, create};
 use packfs::live::LiveFs;
@@ -232,16 +232,11 @@ impl Trial {
             for name in [format!("journal-{last}"), format!("spool-{last}")] {
                 fs::copy(aside.join(&name), live.join(&name)).unwrap();
             }
-            let path = live.join(format!("journal-{last}"));
-            let journal = fs::File::options().read(true).write(true).open(path).unwrap();
-            let mut base = [0; JournalBase::LEN];
-            journal.read_exact_at(&mut base, JournalHead::LEN as u64).unwrap();
-            if base == [0; JournalBase::LEN] {
-                // The root before its own was written down when the layers below it were removed.
-                let roots = super::roots(&self.store);
-                let before = super::base_of(&roots[roots.len().saturating_sub(2)]).encode();
-                journal.write_all_at(&before, JournalHead::LEN as u64).unwrap();
-            }
+            // Before the root was there, the journal was told which it was to be.
+            let journal =
+                fs::File::options().write(true).open(live.join(format!("journal-{last}")));
+            let next = super::base(&self.store).encode();
+            journal.unwrap().write_all_at(&next, super::journal::NEXT_AT as u64).unwrap();
         }
         fs::remove_dir_all(aside).unwrap();
     }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use packfs::compare::compare as compare_folders;
 use packfs::maintain::check::{Depth, Report};
 use packfs::maintain::repair::{Options, Repaired, repair};
 use packfs::monitor::Quiet;
+use packfs::storage::{LocalStorage, Storage};
 
 use super::sample::{Dice, Sample, cases, checked, damage, put, samples};
 use crate::support::command::packfs;
@@ -27,7 +28,8 @@ fn twin() -> &'static Path {
 }
 
 fn mend(archive: &Path, from: &[PathBuf]) -> Repaired {
-    let options = Options { from, depth: Depth::Frames, dry_run: false, now: 1 };
+    let store = archive.is_dir().then(|| Arc::new(LocalStorage::new(archive)) as Arc<dyn Storage>);
+    let options = Options { from, depth: Depth::Frames, dry_run: false, store, now: 1 };
     repair(archive, &options, &Quiet::default()).unwrap()
 }
 

@@ -25,7 +25,7 @@ use super::check::{Depth, Report, check};
 use super::{Error, Source};
 use crate::format::MAX_PACK;
 use crate::monitor::{Monitor, Phase};
-use crate::storage::{Draft, LocalStorage, Storage, StorageError};
+use crate::storage::{Draft, Storage, StorageError};
 
 /// How often one thing is tried again since there is more to be seen than before.
 const ROUNDS: usize = 4;
@@ -54,6 +54,8 @@ pub struct Options<'a> {
     pub depth: Depth,
     /// Tell what would be done, and do nothing.
     pub dry_run: bool,
+    /// Through what a store is written to.
+    pub store: Option<Arc<dyn Storage>>,
     /// Now, in seconds since 1970.
     pub now: i64,
 }
@@ -94,9 +96,9 @@ pub fn repair(path: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     let Repair { actions, lost, .. } = repair;
     let mut moved = None;
     if !options.dry_run {
-        match path.is_dir() {
-            true => apply(&layer, &LocalStorage::new(path), monitor)?,
-            false => moved = Some(replace(path, &layer, monitor)?),
+        match &options.store {
+            Some(store) => apply(&layer, &**store, monitor)?,
+            None => moved = Some(replace(path, &layer, monitor)?),
         }
     }
     Ok(Repaired { damages, actions, lost, report, moved })
