@@ -13,7 +13,9 @@ use clap::Args;
 use super::{Failure, Outcome, allocator, archive, background, logger, size};
 use crate::fs::Owner;
 use crate::live::{LiveFs, LiveOptions, Packer};
-use crate::mount::{Access, Files, OptionError, Options, SNAPDIR, SignalWatch, mount};
+use crate::mount::{
+    Access, Files, OptionError, Options, SNAPDIR, SignalWatch, check_mount_point, mount,
+};
 use crate::tree::ROOT;
 
 /// Show an archive's files in a folder
@@ -140,6 +142,9 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     logger::start(args.log.as_deref())?;
     allocator::set_up();
     let options = args.all_options()?;
+    check(args, &options)?;
+    // Before anything is taken up, and packed, that an earlier mount has left.
+    check_mount_point(&args.dir, options.nonempty)?;
     let (files, packer) = open(args, &options)?;
     let shown = whole(&args.archive)?;
     let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
@@ -210,7 +215,6 @@ fn check(args: &MountArgs, options: &Options) -> Result<(), Failure> {
 
 /// Opens the archive as the options have it, and starts what packs what is written to it.
 fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), Failure> {
-    check(args, options)?;
     if options.follow && args.archive.is_file() {
         let image = args.archive.display();
         let text = format!("{image}: an image never changes; mount it without `follow`");

@@ -51,7 +51,7 @@ pub use live::{LIVE, LIVE_INODES};
 use mountinfo::mounts_at;
 pub use mountinfo::{MountEntry, mount_at};
 pub use options::{Access, OptionError, Options, parse_size};
-pub use session::{Detached, Detacher, Files, Mounted, mount};
+pub use session::{Detached, Detacher, Files, Mounted, check_mount_point, mount};
 pub use signals::SignalWatch;
 pub use snapdir::NAME as SNAPDIR;
 

@@ -165,7 +165,10 @@ fn failed(dir: &Path, error: io::Error) -> MountError {
 }
 
 /// The mount point, free of symlinks, if it is a folder with nothing in or on it.
-fn check_mount_point(dir: &Path, nonempty: bool) -> Result<PathBuf, MountError> {
+///
+/// # Errors
+/// If it is not.
+pub fn check_mount_point(dir: &Path, nonempty: bool) -> Result<PathBuf, MountError> {
     let unusable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => MountError::Missing(dir.to_owned()),
         io::ErrorKind::NotConnected => MountError::Stale(dir.to_owned()),

@@ -158,6 +158,10 @@ fn flush_tells_why_there_is_nothing_to_flush() {
     fs::File::open(mount.path().join("b")).unwrap().sync_all().unwrap();
     mount.kill();
     packfs!("flush", store).run().fails(1, &["ended without a commit"]);
+    // Who has nowhere to mount it packs nothing.
+    let before = super::roots(&store).len();
+    packfs!("mount", "--rw", store, scratch.join("none")).run().fails(1, &["no such folder"]);
+    assert_eq!(super::roots(&store).len(), before);
     for backup in ["backup", "backup.pfs"] {
         let outcome = packfs!("copy", store, scratch.join(backup)).run().ok().to_string();
         assert!(outcome.contains("not packed yet"), "{outcome}");
