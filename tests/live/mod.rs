@@ -93,20 +93,24 @@ fn await_commit(mount: &Path, store: &Path) {
     }
 }
 
+/// The root in that file, as a journal names it.
+fn root_in(file: &Path) -> JournalBase {
+    let key = format!("roots/{}", file.file_name().unwrap().display());
+    let (number, root) = packfs::store::parse_root(&key).unwrap();
+    JournalBase { number, root }
+}
+
 /// The files of the roots of a store, oldest first.
 fn roots(store: &Path) -> Vec<PathBuf> {
     let roots = fs::read_dir(store.join("roots")).unwrap().map(|root| root.unwrap().path());
     let mut roots: Vec<PathBuf> = roots.collect();
-    roots.sort();
+    roots.sort_by_key(|file| root_in(file).number);
     roots
 }
 
 /// The newest root of a store, as a journal names it.
 fn base(store: &Path) -> JournalBase {
-    let newest = roots(store).pop().unwrap();
-    let key = format!("roots/{}", newest.file_name().unwrap().display());
-    let (number, root) = packfs::store::parse_root(&key).unwrap();
-    JournalBase { number, root }
+    root_in(&roots(store).pop().unwrap())
 }
 
 /// Opens a store to be written to.
