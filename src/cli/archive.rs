@@ -128,7 +128,10 @@ pub(super) fn mention_changes(archive: &Path) {
 /// What lies at `path`.
 pub(super) fn storage(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
     local(path)?;
-    if let Some(entry) = mounted(path).filter(|_| !path.join(CONFIG).exists()) {
+    if path.is_dir()
+        && !path.join(CONFIG).exists()
+        && let Some(entry) = mounted(path)
+    {
         let (path, source) = (path.display(), Path::new(&entry.source).display());
         let text = format!("{path}: is where {source} is mounted; name that");
         return Err(Failure::Failed(text));

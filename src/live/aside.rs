@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use super::layer::{check_beginning, check_change, journal_path, spool_path};
 use super::log::{HEAD_LEN, Log, plain};
-use super::open::{LIVE, expect, has_changes, is_blank, never_begun, numbers, rests};
+use super::open::{LIVE, base_of, expect, has_changes, is_blank, never_begun, numbers, rests};
 use crate::storage::{self, Announced, ErrorKind, Lock, Storage, StorageError};
-use crate::store::Store;
+use crate::store::{Store, parse_root};
 
 /// Where a layer cannot be taken up as it is.
 #[derive(Debug)]
@@ -86,9 +86,17 @@ pub fn carried(store: &Path, root: Option<&Store>) -> Result<Arc<dyn Storage>, S
     let (live, storage) = (store.join(LIVE), storage::LocalStorage::new(store));
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let lowest = numbers(&live, journal_path)?.first().copied();
-    let (Some(lowest), Some(_)) = (lowest, root) else { return Ok(storage) };
+    let (Some(lowest), Some(root)) = (lowest, root) else { return Ok(storage) };
     let Some((log, _)) = Log::open(&journal_path(&live, lowest))? else { return Ok(storage) };
-    Ok(Arc::new(Announced::new(storage, Box::new(move |key| expect(&log, key)))))
+    let newest = base_of(root);
+    // It may be there as the next one alone, of which another is about to take the place.
+    log.rest_on(&newest)?;
+    let before = move |key: &str| match parse_root(key) {
+        // Others are those of snapshots.
+        Some((number, _)) if number > newest.number => expect(&log, key),
+        _ => Ok(()),
+    };
+    Ok(Arc::new(Announced::new(storage, Box::new(before))))
 }
 
 /// Looks for the first layer that cannot be taken up.
@@ -131,7 +139,7 @@ fn survey_layer(
     }
     let spool = spool_path(live, number);
     let length = match plain(&spool) {
-        Ok(()) => fs::metadata(&spool).map_or(0, |about| about.len()),
+        Ok(about) => about.len(),
         Err(why @ StorageError { kind: ErrorKind::Left(_), .. }) => return useless(why),
         Err(error) => return Err(error),
     };

@@ -4,7 +4,7 @@
 //! refers to it, then the journal is synced. So a journal never says more than the spool has. A
 //! group that is torn was acknowledged to nobody, and the journal ends before it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -339,14 +339,14 @@ impl Log {
     }
 }
 
-/// Whether a file of a layer is one, and no symlink to one, folder or device.
+/// What the system says of a file of a layer, which must be no symlink, folder or device.
 ///
 /// # Errors
 /// If it is something else, or not there.
-pub fn plain(path: &Path) -> Result<(), StorageError> {
+pub fn plain(path: &Path) -> Result<Metadata, StorageError> {
     let name = || path.display().to_string();
     match path.symlink_metadata() {
-        Ok(about) if about.is_file() => Ok(()),
+        Ok(about) if about.is_file() => Ok(about),
         Ok(_) => Err(ErrorKind::Left("is no regular file".to_owned()).of(&name())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(ErrorKind::Left("not found".to_owned()).of(&name()))

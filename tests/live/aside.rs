@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use packfs::format::JournalBase;
 use packfs::live::LiveFs;
 use packfs::storage::Lock;
 use packfs::tree::ROOT;
 
-use super::journal::{FILES, make, name, whole_files, with_journal};
+use super::journal::{FILES, NEXT_AT, make, name, whole_files, with_journal};
 use super::open_once_free;
 use crate::support::Scratch;
 use crate::support::command::packfs;
@@ -213,6 +214,11 @@ fn a_store_is_repaired_beside_changes() {
     // That of the packed file; what a failed commit left is smaller.
     fs::remove_file(packs.pop().unwrap()).unwrap();
     let before = super::roots(&store).len();
+    // As if it had been killed once the root was there that it was to become.
+    let journal = File::options().read(true).write(true).open(store.join("live/journal-1"));
+    let (journal, none) = (journal.unwrap(), JournalBase { number: 0, root: [7; 32] });
+    journal.write_all_at(&none.encode(), (NEXT_AT - JournalBase::LEN) as u64).unwrap();
+    journal.write_all_at(&super::base(&store).encode(), NEXT_AT as u64).unwrap();
     packfs!("fsck", &store).run().exits(4);
     packfs!("fsck", "--repair", &store).run().exits(4);
     assert_eq!(super::roots(&store).len(), before + 1);
