@@ -34,6 +34,12 @@ pub(super) fn run(args: &FlushArgs) -> Outcome {
     };
     match request(store, &Request::Flush)? {
         Some(root) => print(|output| Ok(writeln!(output, "{shown}: root {root}")?)),
+        None if mounted.as_ref().is_some_and(|entry| entry.writable) => {
+            let store = store.display();
+            let text =
+                format!("{shown}: nobody answers at {store}: was it moved, or its mount killed?");
+            Err(Failure::Failed(text))
+        }
         None => {
             archive::writable(store)?;
             if has_changes(store)? {

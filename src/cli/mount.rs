@@ -123,7 +123,8 @@ impl MountArgs {
 fn whole(archive: &Path) -> io::Result<PathBuf> {
     match archive.to_string_lossy().contains("://") {
         true => Ok(archive.to_owned()),
-        false => absolute(archive),
+        // A symlink may point elsewhere tomorrow: it is what is mounted that counts.
+        false => archive.canonicalize().or_else(|_| absolute(archive)),
     }
 }
 

@@ -15,8 +15,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::failure::complain;
 use super::{Failure, Outcome};
 use crate::live::has_changes;
-use crate::mount::{FS_TYPE, MountEntry, UnmountError, mount_at, unmount};
-use crate::storage::Holder;
+use crate::mount::{FS_TYPE, UnmountError, mount_at, unmount};
+use crate::storage::{Holder, Lock};
 use crate::store::CONFIG;
 
 /// Most processes that are named when a mount is in use.
@@ -56,7 +56,11 @@ pub(super) fn run(args: &UmountArgs) -> Outcome {
         Err(error) => return fail(error.to_string()),
     };
     // One that is in use ends with its last user.
-    let writer = Some(entry).filter(|entry| entry.writable && !args.lazy).and_then(Writer::of);
+    let written = Some(entry).filter(|entry| entry.writable && !args.lazy);
+    let store = written.map(|entry| PathBuf::from(entry.source));
+    // Where the process that serves it is gone, asking the mount for anything fails.
+    let moved = store.clone().filter(|store| dir.metadata().is_ok() && is_elsewhere(store));
+    let writer = store.and_then(Writer::of);
     let deadline = Instant::now() + PATIENCE;
     loop {
         match unmount(&dir, args.lazy) {
@@ -71,7 +75,20 @@ pub(super) fn run(args: &UmountArgs) -> Outcome {
         }
         std::thread::sleep(PAUSE);
     }
+    if let Some(store) = moved {
+        return fail(format!(
+            "unmounted, but {} is not the store that was mounted: where that was moved to, what \
+             was written last is in its journal, and goes on with its next mount --rw",
+            store.display()
+        ));
+    }
     writer.map_or(Ok(ExitCode::SUCCESS), |writer| writer.wait(&dir))
+}
+
+/// Whether the store of a mount that is served is not where it was: then nobody has its lock. What
+/// a mount calls itself may also be something else than a path.
+fn is_elsewhere(store: &Path) -> bool {
+    store.is_absolute() && !matches!(Lock::watch(store), Ok(None))
 }
 
 /// The process that serves a mount which can be written to.
@@ -82,9 +99,8 @@ struct Writer {
 }
 
 impl Writer {
-    /// Who serves a mount, if that can be told.
-    fn of(entry: MountEntry) -> Option<Self> {
-        let store = PathBuf::from(entry.source);
+    /// Who serves the mount of a store, if that can be told.
+    fn of(store: PathBuf) -> Option<Self> {
         // Nothing is made there, whatever it is.
         let holder = store.join(CONFIG).exists().then(|| Holder::of(&store))?;
         let process = holder.process.and_then(|process| Pid::from_raw(process.try_into().ok()?));

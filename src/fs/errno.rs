@@ -10,6 +10,7 @@ impl FsError {
     pub fn errno(&self) -> i32 {
         let errno = match self {
             Self::NoEntry => Errno::NOENT,
+            Self::Gone => Errno::STALE,
             Self::NotFolder => Errno::NOTDIR,
             Self::NotSymlink | Self::NotFile => Errno::INVAL,
             Self::IsFolder => Errno::ISDIR,

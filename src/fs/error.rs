@@ -10,6 +10,9 @@ pub enum FsError {
     /// There is no such file.
     #[error("no such file")]
     NoEntry,
+    /// The root that is shown has no such inode; one that was shown before may have had it.
+    #[error("no such file any more")]
+    Gone,
     /// It is not a folder.
     #[error("not a folder")]
     NotFolder,

@@ -151,7 +151,7 @@ impl ArchiveFs {
             .tree()
             .inode(ino, with)
             .map_err(|error| self.damaged(ino, error))?
-            .ok_or(FsError::NoEntry)
+            .ok_or(FsError::Gone)
     }
 
     /// Logs a damage with the path that it hurts, which the error does not know.

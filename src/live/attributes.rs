@@ -101,6 +101,23 @@ impl LiveFs {
         })
     }
 
+    /// A file is about to be changed by somebody other than root: setuid and setgid go.
+    ///
+    /// # Errors
+    /// If there is no such inode.
+    pub fn drop_privileges(&self, ino: u64) -> Result<(), FsError> {
+        if self.attr(ino)?.mode & (SETUID | SETGID) == 0 {
+            return Ok(());
+        }
+        self.changed(|state| {
+            let at = now();
+            let node = state.node_mut(ino)?;
+            node.kill_privileges(true);
+            touch(&mut node.inode, at);
+            Ok(())
+        })
+    }
+
     /// The value of an extended attribute.
     ///
     /// # Errors

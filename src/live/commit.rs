@@ -102,6 +102,7 @@ impl LiveFs {
 
     /// As [`LiveFs::commit`], for who goes on with that root before the next commit.
     pub(super) fn commit_all(&self, committer: &mut Committer) -> Result<Option<u64>, CommitError> {
+        self.home.check()?;
         self.remove_committed(committer)?;
         let mut number = None;
         // What an earlier attempt, or a crash, left.

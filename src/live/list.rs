@@ -50,7 +50,7 @@ fn frozen(
 ) -> Result<(), FsError> {
     match base.list(folder, 0, each) {
         // It is newer than the root.
-        Err(FsError::NoEntry) => Ok(()),
+        Err(FsError::Gone) => Ok(()),
         listed => listed,
     }
 }

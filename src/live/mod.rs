@@ -72,10 +72,11 @@ pub use packer::Packer;
 
 use crate::format::{Inode, Kind, Time, XattrSet};
 use crate::fs::{ArchiveFs, Attr, FsError};
-use crate::storage::{Lock, Storage, StorageError};
+use crate::storage::{Storage, StorageError};
 use commit::Committer;
 use leaving::Leaving;
 use list::Lists;
+use open::Home;
 use packer::Signals;
 use state::State;
 
@@ -99,7 +100,7 @@ pub struct LiveFs {
     signals: Signals,
     committer: Mutex<Committer>,
     started: Instant,
-    lock: Lock,
+    home: Arc<Home>,
 }
 
 impl LiveFs {

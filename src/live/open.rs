@@ -17,7 +17,7 @@ use crate::format::{JournalBase, JournalHead};
 use crate::fs::{ArchiveFs, Owner};
 use crate::ingest::{CreateError, may_follow};
 use crate::pack::Level;
-use crate::storage::{self, ErrorKind, Lock, Storage, StorageError};
+use crate::storage::{self, Announced, ErrorKind, Lock, Storage, StorageError};
 use crate::store::{OpenOptions, Store, default_working_set, parse_root};
 
 /// The folder of a store that has the lock, journals and spools of its writer.
@@ -125,12 +125,15 @@ impl LiveFs {
         };
         // Before the lock, which makes a folder: it may be no store at all.
         open()?;
-        let lock = Lock::take(store)?;
+        let home = Home { lock: Lock::take(store)?, store: store.to_owned() };
         let root = open()?;
         may_follow(&root)?;
         let live = store.join(LIVE);
         let base = Arc::new(ArchiveFs::new(Arc::new(root), Owner::default()));
         let state = recover(&live, Below { layers: Vec::new(), base })?;
+        let home = Arc::new(home);
+        let owner = Arc::clone(&home);
+        let storage = Arc::new(Announced::new(storage, Box::new(move |_| owner.check())));
         Ok(Self {
             storage,
             live,
@@ -143,8 +146,32 @@ impl LiveFs {
             signals: Signals::default(),
             committer: Mutex::default(),
             started: Instant::now(),
-            lock,
+            home,
         })
+    }
+}
+
+/// The store that is written to, and the right to do so.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) lock: Lock,
+    store: PathBuf,
+}
+
+impl Home {
+    /// Makes sure that the store is where it was. Who moved it, or put another one in its place,
+    /// means that one to stay what it is.
+    ///
+    /// # Errors
+    /// If it is not: then nothing may be written below its path.
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        if self.lock.is_at(&self.store) {
+            return Ok(());
+        }
+        let why = "the store was moved away while it is mounted; move it back, or unmount: \
+                   what was written stays with it and goes on with its next mount --rw";
+        let name = self.store.display().to_string();
+        Err(StorageError::io(&name, std::io::Error::other(why)))
     }
 }
 

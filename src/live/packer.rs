@@ -180,7 +180,7 @@ impl Packer {
     /// # Errors
     /// If it cannot be committed. Then all of it is in the journal, if that can be written.
     pub fn finish(mut self) -> Result<Option<u64>, CommitError> {
-        self.fs.lock.ending();
+        self.fs.home.lock.ending();
         self.stop();
         let committed = self.fs.commit();
         if committed.is_err() {

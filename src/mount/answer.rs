@@ -199,14 +199,35 @@ pub(super) fn done(result: Result<(), FsError>, reply: ReplyEmpty) {
     }
 }
 
-/// fallocate(2).
+/// A file is changed by a user. Of writes and new sizes the kernel says whether setuid and setgid
+/// are to go; of other changes it does not, and leaves that to who serves the files
+/// (FUSE_HANDLE_KILLPRIV_V2).
+fn changed_by(fs: &LiveFs, user: u32, ino: u64) -> Result<(), FsError> {
+    if user == 0 { Ok(()) } else { fs.drop_privileges(ino) }
+}
+
+/// copy_file_range(2), by a user.
+pub(super) fn copy(
+    fs: &LiveFs,
+    user: u32,
+    from: (u64, u64),
+    to: (u64, u64),
+    length: u64,
+) -> Result<u64, FsError> {
+    changed_by(fs, user, to.0)?;
+    fs.copy_range(from, to, length)
+}
+
+/// fallocate(2), by a user.
 pub(super) fn allocate(
     fs: &LiveFs,
+    user: u32,
     ino: u64,
     offset: u64,
     length: u64,
     mode: i32,
 ) -> Result<(), FsError> {
+    changed_by(fs, user, ino)?;
     match mode {
         0 => fs.extend(ino, offset, length),
         // Room that was set aside, and is not the file's, would mean nothing here.

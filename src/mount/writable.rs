@@ -22,7 +22,7 @@ use fuser::{
 
 use super::adapter::{FOREVER, GENERATION, MAX_BACKGROUND, MAX_REQUEST};
 use super::answer::{
-    Files, allocate, disk, done, entry, errno, fill, fill_plus, find, replace, seek, synced,
+    Files, allocate, copy, disk, done, entry, errno, fill, fill_plus, find, replace, seek, synced,
     target, written, xattr, xattr_names,
 };
 use super::attributes::{bare_folder, device_of, file_attr, said, time};
@@ -361,7 +361,7 @@ impl Filesystem for Writable {
 
     fn fallocate(
         &self,
-        _: &Request,
+        by: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -369,9 +369,9 @@ impl Filesystem for Writable {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let ino = ino.0;
+        let (ino, by) = (ino.0, by.uid());
         self.waiters
-            .with_room(length, move |fs| done(allocate(fs, ino, offset, length, mode), reply));
+            .with_room(length, move |fs| done(allocate(fs, by, ino, offset, length, mode), reply));
     }
 
     fn lseek(
@@ -456,7 +456,7 @@ impl Filesystem for Writable {
 
     fn copy_file_range(
         &self,
-        _: &Request,
+        by: &Request,
         from: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -471,8 +471,9 @@ impl Filesystem for Writable {
             // The kernel then reads and writes.
             return reply.error(Errno::EOPNOTSUPP);
         }
+        let by = by.uid();
         self.waiters.wait(move |fs| {
-            written(fs.copy_range((from.0, offset), (to.0, at), length), reply);
+            written(copy(fs, by, (from.0, offset), (to.0, at), length), reply);
         });
     }
 

@@ -92,16 +92,22 @@ impl Lock {
             }
             std::thread::sleep(PAUSE);
         }
-        let tell = |file: &File| -> io::Result<()> {
-            // Another store may have taken the place of this one before it was locked.
-            let (held, there) = (fstat(file)?, stat(folder.join(FOLDER).join(LOCK))?);
-            if (held.st_dev, held.st_ino) != (there.st_dev, there.st_ino) {
-                return Err(io::Error::other("was replaced meanwhile; run it again"));
-            }
-            write(file, "")
-        };
-        tell(&file).map_err(fail)?;
-        Ok(Self(file))
+        let lock = Self(file);
+        // Another store may have taken the place of this one before it was locked.
+        if !lock.is_at(folder) {
+            return Err(fail(io::Error::other("was replaced meanwhile; run it again")));
+        }
+        write(&lock.0, "").map_err(fail)?;
+        Ok(lock)
+    }
+
+    /// Whether it is the one of the store in `folder`: neither was that moved away, nor another
+    /// one put in its place.
+    #[must_use]
+    pub fn is_at(&self, folder: &Path) -> bool {
+        let there = stat(folder.join(FOLDER).join(LOCK));
+        let (Ok(held), Ok(there)) = (fstat(&self.0), there) else { return false };
+        (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
     }
 
     /// Keeps others from becoming the writer of the store in `folder` while it lives, and changes

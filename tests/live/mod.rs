@@ -11,6 +11,7 @@ mod journal;
 mod links;
 mod load;
 mod model;
+mod moved;
 mod posix;
 mod reference;
 mod room;

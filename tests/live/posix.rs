@@ -5,14 +5,16 @@ use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::thread;
 
 use packfs::compare::CompareOptions;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, SeekFrom as Sought, Timespec,
-    Timestamps, Uid, XattrFlags, chownat, fallocate, makedev, mknodat, removexattr, renameat_with,
-    seek, setxattr, stat, utimensat,
+    Timestamps, Uid, XattrFlags, chownat, copy_file_range, fallocate, makedev, mknodat,
+    removexattr, renameat_with, seek, setxattr, stat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::thread::set_thread_res_uid;
 
 use super::{await_commit, settle_times, with_store};
 use crate::support::command::packfs;
@@ -220,6 +222,46 @@ fn modes_owners_times_and_attributes() {
         removexattr(at.join("file"), "user.two").unwrap();
         assert_eq!(removexattr(at.join("file"), "user.two"), Err(Errno::NODATA));
     });
+}
+
+#[test]
+fn who_changes_a_program_of_another_user_takes_its_privileges() {
+    if !is_root() {
+        return;
+    }
+    let how: [&(dyn Fn(&File, &File) + Sync); 4] = [
+        &|_, to| fallocate(to, FallocateFlags::empty(), 0, 200_000).unwrap(),
+        &|_, to| {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(to, hole, 0, 5000).unwrap();
+        },
+        &|_, to| fallocate(to, FallocateFlags::ZERO_RANGE, 0, 5000).unwrap(),
+        &|from, to| {
+            assert_eq!(copy_file_range(from, None, to, None, 70_000).unwrap(), 70_000);
+        },
+    ];
+    let (scratch, store) = with_store(packed);
+    let mount = Mount::writable(&store, &["-o", "allow_other,suid"]);
+    for at in [scratch.join("source"), mount.path().to_owned()] {
+        for (n, change) in how.iter().enumerate() {
+            for user in [0, 1234] {
+                let name = at.join(format!("program-{n}-{user}"));
+                fs::write(&name, noise(100_000, 5)).unwrap();
+                fs::set_permissions(&name, Permissions::from_mode(0o6755)).unwrap();
+                let (from, to) = (File::open(at.join("file")).unwrap(), edit(&name));
+                thread::scope(|scope| {
+                    let changed = scope.spawn(|| {
+                        let user = Uid::from_raw(user);
+                        set_thread_res_uid(user, user, user).unwrap();
+                        change(&from, &to);
+                    });
+                    changed.join().unwrap();
+                });
+                let mode = name.metadata().unwrap().permissions().mode() & 0o7777;
+                assert_eq!(mode, if user == 0 { 0o6755 } else { 0o755 }, "{}", name.display());
+            }
+        }
+    }
 }
 
 #[test]

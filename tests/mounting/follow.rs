@@ -104,6 +104,21 @@ fn what_is_committed_is_shown_whatever_the_kernel_kept() {
 }
 
 #[test]
+fn a_file_that_is_open_while_another_takes_its_place_is_stale() {
+    let (_scratch, store) = with_store();
+    let shown = Mount::with(&store, &["-o", "follow"]);
+    let open = fs::File::open(shown.path().join("goes")).unwrap();
+    let mount = Mount::writable(&store, &[]);
+    fs::remove_file(mount.path().join("goes")).unwrap();
+    packfs!("flush", mount.path()).run().ok();
+    await_that("the new root is shown", || !shown.path().join("goes").exists());
+    let stale = Some(rustix::io::Errno::STALE.raw_os_error());
+    await_that("the kernel asks", || open.read_at(&mut [0; 1], 0).is_err());
+    assert_eq!(open.read_at(&mut [0; 1], 0).unwrap_err().raw_os_error(), stale);
+    assert_eq!(open.metadata().unwrap_err().raw_os_error(), stale);
+}
+
+#[test]
 fn what_cannot_follow_says_so() {
     let (scratch, store) = with_store();
     let folder = scratch.join("mount");
