@@ -229,7 +229,8 @@ fn who_changes_a_program_of_another_user_takes_its_privileges() {
     if !is_root() {
         return;
     }
-    let how: [&(dyn Fn(&File, &File) + Sync); 4] = [
+    type Change<'a> = &'a (dyn Fn(&File, &File) + Sync);
+    let how: [Change<'_>; 4] = [
         &|_, to| fallocate(to, FallocateFlags::empty(), 0, 200_000).unwrap(),
         &|_, to| {
             let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
