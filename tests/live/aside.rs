@@ -58,6 +58,19 @@ fn taken_up(store: &Path) -> LiveFs {
 }
 
 #[test]
+fn a_store_with_changes_is_not_replaced() {
+    let (scratch, store, _) = with_journal();
+    let source = scratch.join("new");
+    fs::create_dir(&source).unwrap();
+    let before = live(&store);
+    packfs!("create", "--force", source, store).run().fails(1, &["not packed", "--rw"]);
+    assert!(before == live(&store), "changed");
+    drop(taken_up(&store));
+    packfs!("create", "--force", source, store).run().ok();
+    assert_eq!(packfs!("ls", store).run().ok().text(), "");
+}
+
+#[test]
 fn what_comes_before_a_damaged_group_is_there() {
     let (_scratch, store, ends) = with_journal();
     let journal = store.join("live/journal-1");

@@ -241,26 +241,25 @@ fn who_changes_a_program_of_another_user_takes_its_privileges() {
             assert_eq!(copy_file_range(from, None, to, None, 70_000).unwrap(), 70_000);
         },
     ];
-    let (scratch, store) = with_store(packed);
+    let (_scratch, store) = with_store(packed);
     let mount = Mount::writable(&store, &["-o", "allow_other,suid"]);
-    for at in [scratch.join("source"), mount.path().to_owned()] {
-        for (n, change) in how.iter().enumerate() {
-            for user in [0, 1234] {
-                let name = at.join(format!("program-{n}-{user}"));
-                fs::write(&name, noise(100_000, 5)).unwrap();
-                fs::set_permissions(&name, Permissions::from_mode(0o6755)).unwrap();
-                let (from, to) = (File::open(at.join("file")).unwrap(), edit(&name));
-                thread::scope(|scope| {
-                    let changed = scope.spawn(|| {
-                        let user = Uid::from_raw(user);
-                        set_thread_res_uid(user, user, user).unwrap();
-                        change(&from, &to);
-                    });
-                    changed.join().unwrap();
+    let at = mount.path();
+    for (n, change) in how.iter().enumerate() {
+        for user in [0, 1234] {
+            let name = at.join(format!("program-{n}-{user}"));
+            fs::write(&name, noise(100_000, 5)).unwrap();
+            fs::set_permissions(&name, Permissions::from_mode(0o6755)).unwrap();
+            let (from, to) = (File::open(at.join("file")).unwrap(), edit(&name));
+            thread::scope(|scope| {
+                let changed = scope.spawn(|| {
+                    let user = Uid::from_raw(user);
+                    set_thread_res_uid(user, user, user).unwrap();
+                    change(&from, &to);
                 });
-                let mode = name.metadata().unwrap().permissions().mode() & 0o7777;
-                assert_eq!(mode, if user == 0 { 0o6755 } else { 0o755 }, "{}", name.display());
-            }
+                changed.join().unwrap();
+            });
+            let mode = name.metadata().unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode, if user == 0 { 0o6755 } else { 0o755 }, "{}", name.display());
         }
     }
 }
