@@ -109,8 +109,8 @@ pub(super) fn refuse_changes(store: &Path) -> Result<(), Failure> {
     }
     let store = store.display();
     Err(Failure::Failed(format!(
-        "{store}: has changes of a mount that ended without a commit; mount it with --rw and \
-         unmount it first"
+        "{store}: has changes that are not packed, of a mount that ended without a commit; \
+         mount it with --rw and unmount it first"
     )))
 }
 

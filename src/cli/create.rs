@@ -9,13 +9,12 @@ use super::packing::{NamingArgs, PackingArgs};
 use super::progress::{Progress, catch_interrupts};
 use super::report::Report;
 use super::stdin::{STDIN, Stdin, expect_tar};
-use super::{Failure, Outcome, size, time};
+use super::{Failure, Outcome, archive, size, time};
 use crate::format::{BlockHash, MAX_BLOCK};
 use crate::ingest::{CreateOptions, Source, create};
-use crate::live::has_changes;
 use crate::maintain::protect::protect;
 use crate::monitor::Monitor;
-use crate::storage::Draft;
+use crate::storage::{Draft, is_store};
 
 /// Bytes of block hashes in an image, which nothing is added to.
 const IMAGE_HASH_LEN: u8 = 8;
@@ -47,8 +46,9 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
         false => check_source(&args.src, &args.dest)?,
     }
     catch_interrupts();
-    if args.force {
-        keep_changes(&args.dest)?;
+    if args.force && is_store(&args.dest) {
+        // What was written to it and is not part of it yet would be lost.
+        archive::lock(&args.dest)?;
     }
     let draft = Draft::new(&args.dest, args.force)?;
     let default = if draft.is_image() { IMAGE_HASH_LEN } else { options.hash_len };
@@ -77,18 +77,6 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     let report =
         Report { archive: &args.dest, root: Some(1), length, problems, took: start.elapsed() };
     report.print(&args.packing, &summary)
-}
-
-/// Refuses to replace a store with what was written to it and is not part of it yet.
-fn keep_changes(dest: &Path) -> Result<(), Failure> {
-    match dest.is_dir() && has_changes(dest)? {
-        false => Ok(()),
-        true => Err(Failure::Failed(format!(
-            "{}: has changes that are not packed yet, and would be lost; unmount it, or mount it \
-             with --rw and unmount it first",
-            dest.display()
-        ))),
-    }
 }
 
 fn options(args: &CreateArgs) -> Result<CreateOptions, Failure> {

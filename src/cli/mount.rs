@@ -146,11 +146,11 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     check(args, &options)?;
     // Before anything is taken up, and packed, that an earlier mount has left.
     check_mount_point(&args.dir, options.nonempty)?;
-    let (files, packer) = open(args, &options)?;
-    let shown = whole(&args.archive)?;
+    let archive = whole(&args.archive)?;
+    let (files, packer) = open(&archive, &options)?;
     let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
     let mut signals = SignalWatch::new().map_err(refused)?;
-    let mounted = match mount(files, &shown, &args.dir, &options) {
+    let mounted = match mount(files, &archive, &args.dir, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
             // Whoever took it off while it was being made waits for what an earlier one had left.
@@ -215,23 +215,23 @@ fn check(args: &MountArgs, options: &Options) -> Result<(), Failure> {
 }
 
 /// Opens the archive as the options have it, and starts what packs what is written to it.
-fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), Failure> {
-    if options.follow && args.archive.is_file() {
-        let image = args.archive.display();
+fn open(archive: &Path, options: &Options) -> Result<(Files, Option<Packer>), Failure> {
+    if options.follow && archive.is_file() {
+        let image = archive.display();
         let text = format!("{image}: an image never changes; mount it without `follow`");
         return Err(Failure::Failed(text));
     }
     if !options.writable {
         let owner = Owner { uid: options.uid, gid: options.gid };
         let at = archive::shown(options.snapshot.as_deref());
-        let fs = archive::open(&args.archive, at, options.working_set, owner)?;
+        let fs = archive::open(archive, at, options.working_set, owner)?;
         return Ok((Files::Frozen(Arc::new(fs)), None));
     }
-    archive::storage(&args.archive)?;
+    archive::storage(archive)?;
     let default = LiveOptions::default();
     let seconds = options.freeze_after.map(|seconds| Duration::from_secs(seconds.into()));
     let fs = LiveFs::open(
-        &args.archive,
+        archive,
         LiveOptions {
             working_set: options.working_set.unwrap_or(default.working_set),
             spool: options.spool.unwrap_or(default.spool),
@@ -241,7 +241,7 @@ fn open(args: &MountArgs, options: &Options) -> Result<(Files, Option<Packer>), 
     )?;
     if options.snapdir && fs.lookup(ROOT, SNAPDIR).is_ok_and(|found| found.is_some()) {
         let text = "mount option `snapdir`: the store has a .packfs of its own; rename that first";
-        return Err(Failure::Failed(format!("{}: {text}", args.archive.display())));
+        return Err(Failure::Failed(format!("{}: {text}", archive.display())));
     }
     let fs = Arc::new(fs);
     let packer = Packer::start(Arc::clone(&fs));

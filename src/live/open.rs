@@ -125,13 +125,12 @@ impl LiveFs {
         };
         // Before the lock, which makes a folder: it may be no store at all.
         open()?;
-        let home = Home { lock: Lock::take(store)?, store: store.to_owned() };
+        let home = Arc::new(Home { lock: Lock::take(store)?, store: store.to_owned() });
         let root = open()?;
         may_follow(&root)?;
         let live = store.join(LIVE);
         let base = Arc::new(ArchiveFs::new(Arc::new(root), Owner::default()));
         let state = recover(&live, Below { layers: Vec::new(), base })?;
-        let home = Arc::new(home);
         let owner = Arc::clone(&home);
         let storage = Arc::new(Announced::new(storage, Box::new(move |_| owner.check())));
         Ok(Self {
