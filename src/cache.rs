@@ -5,6 +5,7 @@
 //! (Johnson and Shasha, VLDB 1994): a burst of uses right after the first is one use.
 
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -22,6 +23,9 @@ const NEW: u64 = 4;
 pub struct Cache<K, V, E> {
     shards: Vec<Mutex<Shard<K, V, E>>>,
     hasher: RandomState,
+    budget: u64,
+    /// Bytes in all shards: one of them may have more than another.
+    bytes: AtomicU64,
 }
 
 struct Shard<K, V, E> {
@@ -31,7 +35,8 @@ struct Shard<K, V, E> {
     bytes: u64,
     /// Bytes of those that are hot.
     hot_bytes: u64,
-    budget: u64,
+    /// What it would have of the budget if all shards had as much.
+    share: u64,
     /// Bytes that ever came in: the clock by which a while is told.
     clock: u64,
     counts: Counts,
@@ -97,9 +102,9 @@ impl<V, E: Clone> Flight<V, E> {
 }
 
 impl<K: Hash + Eq + Copy, V, E> Shard<K, V, E> {
-    fn new(budget: u64) -> Self {
+    fn new(share: u64) -> Self {
         let (slots, hot) = (LruCache::unbounded(), LruCache::unbounded());
-        Self { slots, hot, bytes: 0, hot_bytes: 0, budget, clock: 0, counts: Counts::default() }
+        Self { slots, hot, bytes: 0, hot_bytes: 0, share, clock: 0, counts: Counts::default() }
     }
 
     /// The entry of `key`, which counts as a use of it.
@@ -107,7 +112,7 @@ impl<K: Hash + Eq + Copy, V, E> Shard<K, V, E> {
         if self.hot.contains(key) {
             return self.hot.get(key);
         }
-        let while_ago = self.clock.saturating_sub(self.budget / WHILE);
+        let while_ago = self.clock.saturating_sub(self.share / WHILE);
         if self.slots.peek(key)?.born > while_ago {
             return self.slots.peek(key);
         }
@@ -124,49 +129,42 @@ impl<K: Hash + Eq + Copy, V, E> Shard<K, V, E> {
         }
     }
 
-    fn remove(&mut self, key: &K) {
+    /// Drops an entry; returns its weight.
+    fn remove(&mut self, key: &K) -> u64 {
         let hot = self.hot.pop(key);
         self.hot_bytes -= hot.as_ref().map_or(0, |entry| entry.weight);
-        self.bytes -= hot.or_else(|| self.slots.pop(key)).map_or(0, |entry| entry.weight);
+        let weight = hot.or_else(|| self.slots.pop(key)).map_or(0, |entry| entry.weight);
+        self.bytes -= weight;
+        weight
     }
 
-    /// Drops values until `weight` more bytes fit: the oldest of the new ones, while these have
-    /// more than their share, else the least recently used of the hot ones.
+    /// Takes out a value, so that there is room: the oldest of the new ones, while these have more
+    /// than their share, else the least recently used of the hot ones.
     ///
-    /// Loads under way are passed over: their bytes are about to be there whatever we do. What is
-    /// dropped is handed back, to be freed without the lock.
-    fn make_room(&mut self, weight: u64) -> Vec<Entry<V, E>> {
-        let (mut dropped, mut passed) = (Vec::new(), Vec::new());
-        while self.bytes + weight > self.budget {
-            let new =
-                self.bytes - self.hot_bytes + weight > self.budget / NEW || self.hot.is_empty();
-            let popped = match new {
-                true => self.slots.pop_lru().map(|entry| (entry, 0)),
-                false => None,
+    /// Loads under way are passed over: their bytes are about to be there whatever we do.
+    fn evict(&mut self) -> Option<Entry<V, E>> {
+        let mut passed = Vec::new();
+        let evicted = loop {
+            let new = self.bytes - self.hot_bytes > self.share / NEW || self.hot.is_empty();
+            let popped = if new { self.slots.pop_lru() } else { None };
+            let Some((key, entry)) = popped.or_else(|| {
+                let hot = self.hot.pop_lru();
+                self.hot_bytes -= hot.as_ref().map_or(0, |(_, entry)| entry.weight);
+                hot
+            }) else {
+                break None;
             };
-            let popped = popped.or_else(|| {
-                let (key, entry) = self.hot.pop_lru()?;
-                let weight = entry.weight;
-                Some(((key, entry), weight))
-            });
-            match popped {
-                Some(((_, entry), hot)) if matches!(entry.slot, Slot::Ready(_)) => {
-                    self.bytes -= entry.weight;
-                    self.hot_bytes -= hot;
-                    self.counts.evicted += 1;
-                    dropped.push(entry);
-                }
-                Some((passing, hot)) => {
-                    self.hot_bytes -= hot;
-                    passed.push(passing);
-                }
-                None => break,
+            if matches!(entry.slot, Slot::Ready(_)) {
+                self.bytes -= entry.weight;
+                self.counts.evicted += 1;
+                break Some(entry);
             }
-        }
+            passed.push((key, entry));
+        };
         for (key, loading) in passed {
             self.slots.put(key, loading);
         }
-        dropped
+        evicted
     }
 }
 
@@ -175,16 +173,31 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
     #[must_use]
     pub fn new(budget: u64) -> Self {
         let shards = (budget / SHARD_BYTES).clamp(1, MAX_SHARDS);
-        let shard = || Shard::new(budget / shards);
-        Self {
-            shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
-            hasher: RandomState::new(),
-        }
+        let shard = || Mutex::new(Shard::new(budget / shards));
+        let (shards, hasher) = ((0..shards).map(|_| shard()).collect(), RandomState::new());
+        Self { shards, hasher, budget, bytes: AtomicU64::new(0) }
+    }
+
+    fn place(&self, key: &K) -> usize {
+        let shards = self.shards.len() as u64;
+        usize::try_from(self.hasher.hash_one(key) % shards).unwrap_or(0)
     }
 
     fn shard(&self, key: &K) -> &Mutex<Shard<K, V, E>> {
-        let shards = self.shards.len() as u64;
-        &self.shards[usize::try_from(self.hasher.hash_one(key) % shards).unwrap_or(0)]
+        &self.shards[self.place(key)]
+    }
+
+    /// Drops values until those that are left fit the budget: of the shard of `key`, where
+    /// something has just come in, and of others where that has none.
+    fn make_room(&self, key: &K) {
+        let (own, shards) = (self.place(key), self.shards.len());
+        for at in (own..own + shards).map(|at| at % shards) {
+            while self.bytes.load(Ordering::Relaxed) > self.budget {
+                // Freed without the lock.
+                let Some(evicted) = lock(&self.shards[at]).evict() else { break };
+                self.bytes.fetch_sub(evicted.weight, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The value of `key`, made with `load` if it is not there.
@@ -202,7 +215,7 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         lost: impl FnOnce() -> E,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<Arc<V>, E> {
-        let (flight, dropped) = {
+        let flight = {
             let mut shard = lock(self.shard(&key));
             match shard.used(&key).map(|entry| &entry.slot) {
                 Some(Slot::Ready(value)) => {
@@ -218,17 +231,17 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
                 }
                 None => {}
             }
-            let dropped = shard.make_room(weight);
             shard.bytes += weight;
+            self.bytes.fetch_add(weight, Ordering::Relaxed);
             shard.clock += weight;
             shard.counts.misses += 1;
             let flight = Arc::new(Flight::new());
             let slot = Slot::Loading(Arc::clone(&flight));
             let born = shard.clock;
             shard.slots.put(key, Entry { weight, born, slot });
-            (flight, dropped)
+            flight
         };
-        drop(dropped);
+        self.make_room(&key);
         let mut landing = Landing { cache: self, key, flight, lost: Some(lost) };
         let result = load().map(Arc::new);
         landing.lost = None;
@@ -252,6 +265,8 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         let Some(entry) = shard.entry(key) else { return };
         let before = std::mem::replace(&mut entry.weight, weight);
         shard.bytes = shard.bytes - before + weight;
+        // Wraps around where it becomes less.
+        self.bytes.fetch_add(weight.wrapping_sub(before), Ordering::Relaxed);
         if hot {
             shard.hot_bytes = shard.hot_bytes - before + weight;
         }
@@ -291,7 +306,10 @@ impl<K: Hash + Eq + Copy, V, E: Clone, L: FnOnce() -> E> Landing<'_, K, V, E, L>
                         entry.slot = Slot::Ready(Arc::clone(value));
                     }
                 }
-                Err(_) => shard.remove(&self.key),
+                Err(_) => {
+                    let weight = shard.remove(&self.key);
+                    self.cache.bytes.fetch_sub(weight, Ordering::Relaxed);
+                }
             }
         }
         self.flight.land(result);
@@ -315,7 +333,7 @@ impl<K, V, E> std::fmt::Debug for Cache<K, V, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     #[test]
     fn the_budget_holds_and_the_recently_used_stay() {
@@ -381,6 +399,23 @@ mod tests {
         let counts = cache.counts();
         assert_eq!(counts.misses, u64::from(before));
         assert_eq!(counts.bytes, (counts.misses - counts.evicted) * 5);
+    }
+
+    #[test]
+    fn what_fits_the_budget_stays_however_it_is_spread_over_shards() {
+        let budget = 16 * SHARD_BYTES;
+        let cache: Cache<u32, u32, ()> = Cache::new(budget);
+        let weight = budget / 100;
+        let get = |key| cache.get(key, weight, || (), || Ok(key)).map(|value| *value);
+        for key in (0..100).chain(0..100) {
+            assert_eq!(get(key), Ok(key));
+        }
+        let counts = cache.counts();
+        assert_eq!((counts.misses, counts.hits, counts.evicted), (100, 100, 0));
+        // Room for what is as large as the budget is made in all of them.
+        cache.get(100, budget, || (), || Ok(100)).unwrap();
+        assert_eq!((cache.counts().bytes, cache.counts().evicted), (budget, 100));
+        assert_eq!(cache.bytes.load(Ordering::Relaxed), budget);
     }
 
     #[test]
