@@ -173,7 +173,7 @@ fn inflate_frame(criterion: &mut Criterion) {
         group.bench_function(codec.name(), |bench| {
             let again = || stored.clone();
             let all = frame.len();
-            let room = || Vec::with_capacity(all);
+            let room = || Vec::with_capacity(all).into();
             let run = |stored| Inflation::new(codec, stored, room(), all, all).unwrap();
             bench.iter_batched(again, run, BatchSize::LargeInput);
         });

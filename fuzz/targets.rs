@@ -377,7 +377,7 @@ pub fn frame(data: &[u8]) {
     let codec = [Codec::None, Codec::Zstd, Codec::Lz4][usize::from(codec % 3)];
     let length = usize::from(u16::from_le_bytes([*low, *high]));
     let first = |wanted| {
-        let room = Vec::with_capacity(length);
+        let room = Vec::with_capacity(length).into();
         let frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
         Ok::<_, packfs::format::Problem>(frame.into_bytes())
     };

@@ -7,6 +7,7 @@
 //! | [`monitor`] | how long work tells of its progress, and is told to stop |
 //! | [`parallel`] | the same work on many things, by several threads |
 //! | [`beneath`] | opens paths below a folder, of any length, never through a symlink |
+//! | [`buffers`] | byte buffers that are used again |
 //! | [`cache`] | a sharded LRU with a byte budget and single flight |
 //! | [`compare`] | two folders, everything a file has |
 //! | [`format`] | bytes ↔ structs, one file per section of `format-spec.md`; no I/O |
@@ -30,6 +31,7 @@
 //! [`index::Index::pieces`] → [`store::Store::frame`] → [`store::WorkingSet`].
 
 pub mod beneath;
+pub mod buffers;
 pub mod cache;
 pub mod cli;
 pub mod compare;

@@ -3,7 +3,8 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use super::{ArchiveFs, FsError, Seek};
+use super::{ArchiveFs, Attr, FsError, Seek};
+use crate::buffers::{Buffer, Buffers};
 use crate::format::{Blocks, Extent, Kind};
 use crate::index::{FrameId, Missing, Piece, Run};
 use crate::storage::StorageError;
@@ -25,12 +26,12 @@ enum Bytes {
     /// All in one frame of the working set: nothing is copied.
     Frame(Arc<Frame>, Range<usize>),
     /// From several frames or holes, or from a frame that is not whole.
-    Joined(Vec<u8>),
+    Joined(Buffer),
 }
 
 impl From<Vec<u8>> for Data {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes: Bytes::Joined(bytes), next: None }
+        Self { bytes: Bytes::Joined(bytes.into()), next: None }
     }
 }
 
@@ -46,34 +47,35 @@ impl Deref for Data {
 }
 
 /// Puts the answer to a read together, without a copy while it is one piece.
-struct Gather {
+struct Gather<'a> {
     /// The only piece so far, if it is part of a frame.
     only: Option<(Arc<Frame>, Range<usize>)>,
-    joined: Vec<u8>,
+    joined: Option<Buffer>,
+    buffers: &'a Buffers,
     want: usize,
     next: Option<FrameId>,
     /// Take only what is inflated already.
     only_ready: bool,
 }
 
-impl Gather {
-    fn new(want: usize, only_ready: bool) -> Self {
-        Self { only: None, joined: Vec::new(), want, next: None, only_ready }
+impl<'a> Gather<'a> {
+    fn new(want: usize, only_ready: bool, buffers: &'a Buffers) -> Self {
+        Self { only: None, joined: None, buffers, want, next: None, only_ready }
     }
 
-    fn joined(&mut self) -> &mut Vec<u8> {
-        self.joined.reserve(self.want - self.joined.len().min(self.want));
+    fn joined(&mut self) -> &mut Buffer {
+        let joined = self.joined.get_or_insert_with(|| self.buffers.take(self.want));
         if let Some((frame, range)) = self.only.take()
             && let Some(whole) = frame.whole()
         {
-            self.joined.extend_from_slice(&whole[range]);
+            joined.extend_from_slice(&whole[range]);
         }
-        &mut self.joined
+        joined
     }
 
     /// Takes a range of a frame that is whole.
     fn frame(&mut self, frame: Arc<Frame>, range: Range<usize>) {
-        if self.only.is_none() && self.joined.is_empty() {
+        if self.only.is_none() && self.joined.is_none() {
             self.only = Some((frame, range));
         } else if let Some(whole) = frame.whole() {
             self.joined().extend_from_slice(&whole[range]);
@@ -86,13 +88,15 @@ impl Gather {
 
     fn hole(&mut self, length: usize) {
         let bytes = self.joined();
-        bytes.resize(bytes.len() + length, 0);
+        let end = bytes.len() + length;
+        bytes.resize(end, 0);
     }
 
     fn data(self) -> Data {
-        let bytes = match self.only {
-            Some((frame, range)) => Bytes::Frame(frame, range),
-            None => Bytes::Joined(self.joined),
+        let bytes = match (self.only, self.joined) {
+            (Some((frame, range)), _) => Bytes::Frame(frame, range),
+            (None, Some(joined)) => Bytes::Joined(joined),
+            (None, None) => Bytes::Joined(Vec::new().into()),
         };
         Data { bytes, next: self.next }
     }
@@ -157,23 +161,84 @@ impl ArchiveFs {
         }
         let end = attr.size.min(offset.saturating_add(u64::from(length)));
         let want = usize::try_from(end.saturating_sub(offset)).unwrap_or(0);
-        let mut gather = Gather::new(want, only_ready);
-        let mut at = offset;
-        let read = self.store.tree().extents(ino, attr.size, offset, |extent| {
-            if at >= end || extent.offset > at {
-                return Ok(false);
-            }
-            let upto = end.min(extent.end());
-            self.read_extent(extent, at, upto, &mut gather)?;
-            at = upto;
-            Ok(at < end)
+        let mut gather = Gather::new(want, only_ready, self.store.buffers());
+        let read = self.extents(&attr, offset, end, |extent, from, to| {
+            self.read_extent(extent, from, to, &mut gather)
         });
-        // Extents that stop before the file does are as good as missing.
-        match read.and(if at >= end { Ok(()) } else { Err(Failure::Missing) }) {
+        match read {
             Ok(()) => Ok(Some(gather.data())),
             Err(Failure::Unready) => Ok(None),
             Err(failure) => Err(self.hurt(ino, offset, end, failure)),
         }
+    }
+
+    /// Inflates the frames that hold bytes of a file, up to `length` from `offset` on: it is about
+    /// to be read. Whoever does so gets the error, if there is one.
+    pub fn inflate(&self, ino: u64, offset: u64, length: u32) {
+        let inflate = |frame| self.store.prefetch(frame).map_err(Failure::Store);
+        let _ = self.frames(ino, offset, length, inflate);
+    }
+
+    /// Whether that was done already, or leads to nothing.
+    #[must_use]
+    pub fn is_inflated(&self, ino: u64, offset: u64, length: u32) -> bool {
+        let check = |frame| if self.store.is_ready(frame) { Ok(()) } else { Err(Failure::Unready) };
+        !matches!(self.frames(ino, offset, length, check), Err(Failure::Unready))
+    }
+
+    /// Calls `each` with the frames that hold bytes of a file, up to `length` from `offset` on.
+    fn frames(
+        &self,
+        ino: u64,
+        offset: u64,
+        length: u32,
+        each: impl Fn(FrameId) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let attr = self.attr(ino).map_err(|_| Failure::Missing)?;
+        let end = attr.size.min(offset.saturating_add(u64::from(length)));
+        self.extents(&attr, offset, end, |extent, from, to| {
+            self.pieces(extent, from, to, |piece| each(piece.frame))
+        })
+    }
+
+    /// Calls `each` with the extents that hold bytes `from..to` of a file, and which of these.
+    fn extents(
+        &self,
+        attr: &Attr,
+        from: u64,
+        to: u64,
+        mut each: impl FnMut(&Extent, u64, u64) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut at = from;
+        self.store.tree().extents(attr.ino, attr.size, from, |extent| {
+            if at >= to || extent.offset > at {
+                return Ok(false);
+            }
+            let upto = to.min(extent.end());
+            each(extent, at, upto)?;
+            at = upto;
+            Ok::<_, Failure>(at < to)
+        })?;
+        // Extents that stop before the file does are as good as missing.
+        if at >= to { Ok(()) } else { Err(Failure::Missing) }
+    }
+
+    /// Calls `each` with the pieces of frames that hold bytes `from..to` of a file, which are in
+    /// that extent; those of a hole are in none.
+    fn pieces(
+        &self,
+        extent: &Extent,
+        from: u64,
+        to: u64,
+        each: impl FnMut(Piece) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if extent.origin == 0 {
+            return Ok(());
+        }
+        let origin = self.store.origin(extent.origin)?;
+        let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
+        let (from, to) = (from - extent.offset, to - extent.offset);
+        self.store.index().pieces(origin, run, from, to, each)
     }
 
     /// Reads bytes `from..to` of a file, to see whether they can be.
@@ -206,7 +271,7 @@ impl ArchiveFs {
         let Blocks { origin, first, count, bytes, skip } = *blocks;
         let extent = Extent { inode: 0, offset: 0, bytes, origin, first, count };
         let want = usize::try_from(length).map_err(|_| FsError::TooLarge)?;
-        let mut gather = Gather::new(want, only_ready);
+        let mut gather = Gather::new(want, only_ready, self.store.buffers());
         match self.read_extent(&extent, skip, skip.saturating_add(length), &mut gather) {
             Ok(()) => Ok(Some(gather.data()).filter(|data| data.len() == want)),
             Err(Failure::Unready) => Ok(None),
@@ -223,16 +288,12 @@ impl ArchiveFs {
         extent: &Extent,
         from: u64,
         to: u64,
-        gather: &mut Gather,
+        gather: &mut Gather<'_>,
     ) -> Result<(), Failure> {
         if extent.origin == 0 {
             gather.hole(usize::try_from(to - from).unwrap_or(0));
-            return Ok(());
         }
-        let origin = self.store.origin(extent.origin)?;
-        let run = Run { first: extent.first, count: extent.count, bytes: extent.bytes };
-        let (from, to) = (from - extent.offset, to - extent.offset);
-        self.store.index().pieces(origin, run, from, to, |piece: Piece| {
+        self.pieces(extent, from, to, |piece| {
             let wanted = piece.offset.checked_add(piece.length).ok_or(Failure::Missing)?;
             if gather.only_ready && !self.store.is_ready(piece.frame) {
                 return Err(Failure::Unready);

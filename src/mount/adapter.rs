@@ -30,7 +30,8 @@ use crate::tree::ROOT;
 pub(super) const MAX_REQUEST: u32 = 1 << 20;
 /// Most requests of read-ahead that the kernel keeps in flight.
 pub(super) const MAX_BACKGROUND: u16 = 64;
-/// Answers of so many bytes are copied by another thread than the event loop.
+/// Requests of so many bytes are of a file that is read as a whole, or so the kernel guesses;
+/// another thread than the event loop copies the answers.
 const LARGE: u32 = 128 << 10;
 /// Unit of the sizes that statfs reports, in bytes.
 const STAT_UNIT: u32 = 4096;
@@ -105,7 +106,7 @@ impl Shared {
         }
         reply.data(data);
         self.helpers.live.answered(data.len(), since.elapsed());
-        self.helpers.ahead.read_on(file, offset, data);
+        self.helpers.ahead.read_on(data);
         if offset == 0 { self.helpers.ahead.read(process, file) } else { None }
     }
 
@@ -258,10 +259,12 @@ impl Filesystem for Adapter {
         }
         let (process, file, since) = (request.pid(), ino.0, Instant::now());
         let wanted = Wanted { process, file, offset, since };
-        // A large answer takes a while to copy.
         let ready = match size {
             ..LARGE => self.shared.fs().read_if_ready(file, offset, size),
-            _ => Ok(None),
+            _ => {
+                self.shared.helpers.ahead.stream(file, offset, size);
+                Ok(None)
+            }
         };
         match ready {
             Ok(Some(data)) => {

@@ -22,6 +22,7 @@ use super::shown::Shown;
 use crate::format::Kind;
 use crate::fs::{ArchiveFs, Data};
 use crate::index::FrameId;
+use crate::parallel::processors;
 
 /// Longest file that is handed over, in bytes: longer ones the kernel itself reads ahead.
 const SMALL: u64 = 128 << 10;
@@ -38,13 +39,12 @@ const WALKERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Folders of a walker that are remembered.
 const FOLDERS: usize = 64;
 /// What may wait to be inflated; more is not.
-const BACKLOG: usize = 4;
+const BACKLOG: usize = 16;
 /// Most threads that inflate ahead.
 const MOST_THREADS: usize = 4;
-/// Reads of so many bytes are of a file that is read as a whole, or so the kernel guesses.
-const LARGE: u64 = 64 << 10;
-/// How far ahead of the reader of such a file it is inflated, in bytes,
-const AHEAD: u64 = 4 << 20;
+/// How far ahead of the reader of such a file it is inflated at most, in bytes: by as much as was
+/// read of it in sequence,
+const AHEAD: u64 = 8 << 20;
 /// and how much at a time.
 const CHUNK: u32 = 1 << 20;
 /// Such files that are remembered.
@@ -75,6 +75,7 @@ pub(super) struct Ahead {
 /// How far a file was read, and how far ahead of that it was inflated.
 #[derive(Debug, Clone, Copy)]
 struct Stream {
+    start: u64,
     end: u64,
     inflated: u64,
 }
@@ -116,8 +117,7 @@ impl Ahead {
     /// Starts the threads that inflate; they end with what is returned.
     pub(super) fn start(shown: Arc<Shown>, live: Arc<Live>) -> io::Result<Self> {
         let (jobs, todo) = bounded(BACKLOG);
-        let spare = thread::available_parallelism().map_or(1, |cores| cores.get() - 1);
-        for _ in 0..spare.clamp(1, MOST_THREADS) {
+        for _ in 0..processors().clamp(1, MOST_THREADS) {
             let (shown, todo): (_, Receiver<Job>) = (Arc::clone(&shown), todo.clone());
             thread::Builder::new()
                 .name("inflate".to_owned())
@@ -134,31 +134,31 @@ impl Ahead {
         let _ = self.notifier.set(notifier);
     }
 
-    /// Part of a file was read: inflates what its reader will come to, unless there is enough to
-    /// do already.
-    pub(super) fn read_on(&self, file: u64, offset: u64, data: &Data) {
-        let job = match data.len() as u64 {
-            length if length >= LARGE => self.stream(file, offset, offset + length),
-            _ => data.next.map(Job::Frame),
-        };
-        if let Some(job) = job {
-            let _ = self.jobs.try_send(job);
+    /// Part of a file was read: inflates the frame that its reader is about to come to, unless
+    /// there is enough to do already.
+    pub(super) fn read_on(&self, data: &Data) {
+        if let Some(next) = data.next {
+            let _ = self.jobs.try_send(Job::Frame(next));
         }
     }
 
-    /// A large read; the next part of the file, if it goes on where the one before it ended.
-    fn stream(&self, file: u64, offset: u64, end: u64) -> Option<Job> {
+    /// A large part of a file is asked for: inflates what follows, if it goes on where the one
+    /// before ended.
+    pub(super) fn stream(&self, file: u64, offset: u64, size: u32) {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let stream = streams.get_or_insert_mut(file, || Stream { end: offset, inflated: end });
-        let goes_on = stream.end == offset;
-        stream.end = end;
-        stream.inflated = if goes_on { stream.inflated.max(end) } else { end };
-        if !goes_on || stream.inflated >= end + AHEAD {
-            return None;
+        let end = offset.saturating_add(size.into());
+        let new = || Stream { start: offset, end: offset, inflated: end };
+        let stream = streams.get_or_insert_mut(file, new);
+        if stream.end != offset {
+            *stream = new();
         }
-        let from = stream.inflated;
-        stream.inflated += u64::from(CHUNK);
-        Some(Job::File(file, from))
+        stream.end = end;
+        stream.inflated = stream.inflated.max(end);
+        let far = end.saturating_add(AHEAD.min(offset - stream.start));
+        while stream.inflated < far && self.jobs.try_send(Job::File(file, stream.inflated)).is_ok()
+        {
+            stream.inflated += u64::from(CHUNK);
+        }
     }
 
     fn walker<T>(&self, process: u32, with: impl FnOnce(&mut Walker) -> T) -> T {
@@ -236,7 +236,7 @@ impl Ahead {
             let Ok(data) = self.shown.fs().read(*file, 0, u32::try_from(*size).unwrap_or(0)) else {
                 return;
             };
-            self.read_on(*file, 0, &data);
+            self.read_on(&data);
             if notifier.store(INodeNo(*file), 0, &data).is_err() {
                 return;
             }
@@ -249,7 +249,7 @@ fn inflate(fs: &ArchiveFs, job: Job) {
     // Who comes to read it gets the error, if there is one.
     match job {
         Job::Frame(frame) => drop(fs.store().prefetch(frame)),
-        Job::File(file, offset) => drop(fs.read(file, offset, CHUNK)),
+        Job::File(file, offset) => fs.inflate(file, offset, CHUNK),
     }
 }
 

@@ -1,17 +1,15 @@
-//! Inflated frames, whose buffers are used again: frames come and go by the thousand, all of much
-//! the same length, and left to the allocator they would leave gaps worth a fifth of the budget.
+//! Inflated frames.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::buffers::Buffer;
 use crate::format::Problem;
 use crate::pack::Inflation;
 
-/// Most bytes of buffers that wait to be used again: as many as threads inflate at once, or so.
-const MOST: usize = 8 << 20;
 /// The most that zstd inflates at a time, in bytes: how far beyond what is wanted a frame is
 /// inflated at most.
 pub const INFLATED: u32 = 128 * 1024;
@@ -19,47 +17,6 @@ pub const INFLATED: u32 = 128 * 1024;
 const GAP: usize = 64 << 10;
 /// So many bytes read one after the other are no accident.
 const RUN: usize = 256 << 10;
-/// Buffers are as long as a multiple of this, in bytes, so that they fit more frames than one.
-const STEP: usize = INFLATED as usize;
-
-/// Buffers of frames that are gone.
-#[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
-
-impl Buffers {
-    /// An empty buffer for at least `length` bytes.
-    pub(super) fn take(&self, length: usize) -> Vec<u8> {
-        if length < STEP {
-            return Vec::with_capacity(length);
-        }
-        let mut waiting = self.0.lock();
-        let room = length.next_multiple_of(STEP);
-        // Not more room than it needs either, or a small frame would hold a large buffer.
-        let fits = waiting.iter().position(|buffer| buffer.capacity() == room);
-        match fits {
-            Some(at) => waiting.swap_remove(at),
-            None => {
-                drop(waiting);
-                Vec::with_capacity(room)
-            }
-        }
-    }
-
-    fn give(&self, mut buffer: Vec<u8>) {
-        let room = buffer.capacity();
-        if room > MOST || !room.is_multiple_of(STEP) {
-            // Nobody would take it.
-            return;
-        }
-        buffer.clear();
-        let mut waiting = self.0.lock();
-        waiting.push(buffer);
-        let mut bytes: usize = waiting.iter().map(Vec::capacity).sum();
-        while bytes > MOST {
-            bytes -= waiting.remove(0).capacity();
-        }
-    }
-}
 
 /// A frame of the working set, inflated as far as it was wanted yet.
 ///
@@ -68,9 +25,8 @@ impl Buffers {
 #[derive(Debug)]
 pub struct Frame {
     length: usize,
-    whole: OnceLock<Vec<u8>>,
+    whole: OnceLock<Buffer>,
     growing: Mutex<Result<Option<Inflation>, Problem>>,
-    buffers: Arc<Buffers>,
     reader: Reader,
 }
 
@@ -99,13 +55,12 @@ impl Frame {
         far && !told.load(Ordering::Relaxed) && !told.swap(true, Ordering::Relaxed)
     }
 
-    /// A frame being inflated; its buffer goes to `buffers` with it.
-    pub(super) fn new(inflation: Inflation, length: usize, buffers: &Arc<Buffers>) -> Self {
+    /// A frame being inflated, which comes to `length` bytes.
+    pub(super) fn new(inflation: Inflation, length: usize) -> Self {
         let frame = Self {
             length,
             whole: OnceLock::new(),
             growing: Mutex::new(Ok(None)),
-            buffers: Arc::clone(buffers),
             reader: Reader::default(),
         };
         frame.keep(&mut frame.growing.lock(), inflation);
@@ -125,7 +80,7 @@ impl Frame {
     /// All its bytes, if it is whole.
     #[must_use]
     pub fn whole(&self) -> Option<&[u8]> {
-        self.whole.get().map(Vec::as_slice)
+        self.whole.get().map(|whole| whole.as_slice())
     }
 
     /// Inflates at least its first `wanted` bytes, and then calls `with` with what there is.
@@ -174,17 +129,5 @@ impl Frame {
         if whole && let Ok(Some(inflation)) = std::mem::replace(growing, Ok(None)) {
             self.keep(growing, inflation);
         }
-    }
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        let growing = std::mem::replace(self.growing.get_mut(), Ok(None));
-        let bytes = match (self.whole.take(), growing) {
-            (Some(whole), _) => whole,
-            (None, Ok(Some(inflation))) => inflation.into_bytes(),
-            _ => return,
-        };
-        self.buffers.give(bytes);
     }
 }

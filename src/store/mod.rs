@@ -3,14 +3,13 @@
 mod error;
 mod frame;
 mod keys;
+mod load;
 mod lost;
 pub mod snapshots;
 mod working_set;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use xxhash_rust::xxh3::xxh3_64;
 
 pub use error::{Cause, Error};
 pub use frame::{Frame, INFLATED};
@@ -23,19 +22,17 @@ pub use working_set::{WorkingSet, default_working_set};
 
 use working_set::weight;
 
+use crate::buffers::Buffers;
 use crate::cache::Counts;
 use crate::format::{
-    Codec, Config, ENVELOPE_LEN, FormatError, FrameRecord, Id, Kind, MAX_TABLE, NO_PACK, ObjectRef,
-    Problem, Root, Section, Segment, check, compatible,
+    Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root, Section,
+    Segment, check, compatible,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
-use crate::pack::{self, Inflation};
 use crate::parity::Healer;
 use crate::storage::{Bytes, Lease, Storage, StorageError};
 use crate::tree::{self, Tree};
 
-/// What it takes to go on with a frame, besides what is stored of it, in bytes: zstd's decoder.
-const GOING_ON: u64 = 256 << 10;
 /// How often roots are listed anew because one was collected meanwhile.
 const TRIES: usize = 8;
 /// Longest settings file and root, in bytes.
@@ -240,6 +237,12 @@ impl Store {
         (slot as usize).checked_sub(1).and_then(|slot| self.origins.get(slot)).ok_or(Missing)
     }
 
+    /// Buffers to put together in what comes from several frames.
+    #[must_use]
+    pub fn buffers(&self) -> &Buffers {
+        &self.working_set.buffers
+    }
+
     /// A frame, from the working set or through it, of which the first `wanted` bytes are about to
     /// be asked for; `inflated` is its whole length in bytes.
     ///
@@ -301,59 +304,6 @@ impl Store {
             Some(_) => Ok(()),
             None => self.reach(id, &frame, record.inflated, |_| ()),
         }
-    }
-
-    fn damaged(&self, id: FrameId, problem: Problem) -> Error {
-        match self.index.frame(id) {
-            None => Error::new(&self.name(), Missing),
-            Some((record, pack)) => {
-                let place = self.storage.locate(&pack::key(&pack));
-                let object = format!("{place}: frame at byte {}", record.offset);
-                Error::new(&object, Cause::Frame(problem))
-            }
-        }
-    }
-
-    /// The stored bytes of a frame, which match their checksum: as they lie in its pack, or as
-    /// parity says that they should.
-    fn stored(&self, id: FrameId, record: &FrameRecord, pack: &Id) -> Result<Vec<u8>, Error> {
-        let key = pack::key(pack);
-        let length = record.stored as usize;
-        let matches = |stored: &Vec<u8>| xxh3_64(stored) == record.checksum;
-        let read = self.storage.get_range(&key, record.offset, length).map_err(Error::from);
-        let failed = match read {
-            Ok(stored) if matches(&stored) => return Ok(stored),
-            Ok(_) => self.damaged(id, Problem::Checksum),
-            Err(error) => error.of_named(),
-        };
-        let from = usize::try_from(record.offset).unwrap_or(usize::MAX);
-        let range = from..from.saturating_add(length);
-        let healed = self.healer.range(&*self.storage, &key, range);
-        healed.filter(matches).ok_or(failed)
-    }
-
-    fn load(&self, id: FrameId, wanted: u32) -> Result<Frame, Error> {
-        let (record, pack) =
-            self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
-        if pack == NO_PACK {
-            return Err(Error::new(&self.name(), Cause::GivenUp));
-        }
-        let stored = self.stored(id, &record, &pack)?;
-        let (length, wanted) = (record.inflated as usize, wanted as usize);
-        let room = match record.codec {
-            // Its bytes are those that are stored.
-            Codec::None => Vec::new(),
-            _ => self.working_set.buffers.take(length),
-        };
-        let inflation = Inflation::new(record.codec, stored, room, length, wanted);
-        let inflation = inflation.map_err(|problem| self.damaged(id, problem))?;
-        if !inflation.is_whole() {
-            let more = u64::from(record.stored) + GOING_ON;
-            let weight = weight(record.inflated.into()) + more;
-            self.working_set.frames.reweigh(&self.number(id), weight);
-        }
-        self.working_set.inflated.fetch_add(inflation.bytes().len() as u64, Ordering::Relaxed);
-        Ok(Frame::new(inflation, length, &self.working_set.buffers))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Inflated frames, held in memory for whoever reads an archive.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
 use super::Error;
-use super::frame::{Buffers, Frame};
+use super::frame::Frame;
+use crate::buffers::Buffers;
 use crate::cache::Cache;
 use crate::format::Id;
 use crate::index::FrameId;
@@ -44,7 +44,8 @@ pub struct WorkingSet {
     pub(super) budget: u64,
     /// By the number of their segment here, which stays, whatever roots list segments in.
     pub(super) frames: Cache<FrameId, Frame, Error>,
-    pub(super) buffers: Arc<Buffers>,
+    /// What is inflated goes into these.
+    pub(super) buffers: Buffers,
     /// Bytes that were inflated so far.
     pub(super) inflated: AtomicU64,
     segments: Mutex<HashMap<Id, u32>>,

@@ -214,7 +214,8 @@ fn blocks(
             continue;
         }
         let length = frame.inflated as usize;
-        match Inflation::new(frame.codec, stored, Vec::with_capacity(length), length, length) {
+        match Inflation::new(frame.codec, stored, Vec::with_capacity(length).into(), length, length)
+        {
             Ok(inflated) => {
                 if let Some(footer) = &footer {
                     hashes(footer, frame, inflated.bytes(), bad);

@@ -16,6 +16,7 @@ use super::Repair;
 use super::remade::{Number, Remade};
 use super::roots::opened;
 use super::sources::{From, pack_id};
+use crate::buffers::Buffer;
 use crate::format::{FrameRecord, Id, NO_PACK, ObjectRef, PackFooter};
 use crate::index::{FrameId, Index};
 use crate::ingest::Cutter;
@@ -230,7 +231,7 @@ impl Repair<'_> {
         wanted: &mut Wanted,
         remade: &mut Remade<'_>,
     ) -> Result<(), Error> {
-        let mut last: Option<(Id, u64, Option<Vec<u8>>)> = None;
+        let mut last: Option<(Id, u64, Option<Buffer>)> = None;
         for lost in &mut wanted.blocks {
             self.go_on()?;
             let Some((pack, record, from)) = lost.own else { continue };
@@ -239,7 +240,7 @@ impl Repair<'_> {
                 last = Some((pack, record.offset, bytes));
             }
             let from = from as usize;
-            let bytes = last.as_ref().and_then(|(_, _, bytes)| bytes.as_deref());
+            let bytes = last.as_ref().and_then(|(_, _, bytes)| bytes.as_ref());
             let data = bytes.and_then(|bytes| bytes.get(from..from + lost.length as usize));
             let Some(data) = data else { continue };
             let name = cutter.name(data);
@@ -402,13 +403,13 @@ fn cut(
 }
 
 /// A frame of a pack, if it is whole.
-fn inflated(storage: &dyn Storage, key: &str, frame: &FrameRecord) -> Option<Vec<u8>> {
+fn inflated(storage: &dyn Storage, key: &str, frame: &FrameRecord) -> Option<Buffer> {
     let stored = storage.get_range(key, frame.offset, frame.stored as usize).ok()?;
     if xxh3_64(&stored) != frame.checksum {
         return None;
     }
     let length = frame.inflated as usize;
-    let room = Vec::with_capacity(length);
+    let room = Vec::with_capacity(length).into();
     Some(Inflation::new(frame.codec, stored, room, length, length).ok()?.into_bytes())
 }
 

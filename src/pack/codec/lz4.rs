@@ -1,6 +1,7 @@
 //! One raw LZ4 block.
 
 use super::{Encoder, Plain, Row, Started};
+use crate::buffers::Buffer;
 use crate::format::{Codec, Problem};
 use crate::pack::Level;
 
@@ -19,7 +20,7 @@ impl Encoder for Lz4 {
 }
 
 /// LZ4 knows no stopping: it inflates all.
-fn inflate(stored: Vec<u8>, mut room: Vec<u8>, length: usize) -> Started {
+fn inflate(stored: Vec<u8>, mut room: Buffer, length: usize) -> Started {
     room.resize(length, 0);
     let done = lz4_flex::block::decompress_into(&stored, &mut room);
     room.truncate(done.map_err(|_| Problem::Inflate)?);

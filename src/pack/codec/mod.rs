@@ -10,6 +10,7 @@ mod zstd;
 use std::cmp::Ordering;
 
 use super::Level;
+use crate::buffers::Buffer;
 use crate::format::{Codec, Problem};
 
 /// zstd level that a sample is tried at, to find what does not compress.
@@ -35,11 +36,11 @@ struct Row {
     /// Makes an encoder for a level.
     encoder: fn(Level) -> std::io::Result<Box<dyn Encoder>>,
     /// Begins to inflate, from what is stored into an empty buffer, a frame of so many bytes.
-    inflate: fn(Vec<u8>, Vec<u8>, usize) -> Started,
+    inflate: fn(Vec<u8>, Buffer, usize) -> Started,
 }
 
 /// What was inflated at once, and how to go on where that is not all.
-type Started = Result<(Vec<u8>, Option<Box<dyn Resume>>), Problem>;
+type Started = Result<(Buffer, Option<Box<dyn Resume>>), Problem>;
 
 /// A frame whose inflation stopped on its way.
 trait Resume: Send {
@@ -128,7 +129,7 @@ impl Compressor {
 
 /// A frame being inflated, as far as it is wanted.
 pub struct Inflation {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     length: usize,
     /// How to go on, unless it is whole.
     rest: Option<Box<dyn Resume>>,
@@ -149,7 +150,7 @@ impl Inflation {
     pub fn new(
         codec: Codec,
         stored: Vec<u8>,
-        room: Vec<u8>,
+        room: Buffer,
         length: usize,
         wanted: usize,
     ) -> Result<Self, Problem> {
@@ -199,7 +200,7 @@ impl Inflation {
 
     /// Gives up its bytes.
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub fn into_bytes(self) -> Buffer {
         self.bytes
     }
 }
@@ -224,12 +225,12 @@ mod tests {
                 let (codec, stored) = compressor.compress(frame.clone(), shrinks);
                 assert_eq!(codec != Codec::None, shrinks);
                 let all = frame.len();
-                let inflate = |stored: &[u8], length, wanted| -> Result<Vec<u8>, Problem> {
-                    let room = Vec::with_capacity(length);
+                let inflate = |stored: &[u8], length, wanted| -> Result<Buffer, Problem> {
+                    let room = Vec::with_capacity(length).into();
                     let frame = Inflation::new(codec, stored.to_vec(), room, length, wanted)?;
                     Ok(frame.into_bytes())
                 };
-                assert_eq!(&inflate(&stored, all, all).unwrap(), frame);
+                assert_eq!(*inflate(&stored, all, all).unwrap(), *frame);
                 assert!(inflate(&stored, all - 1, all - 1).is_err());
                 for wanted in [1, 200_000, all - 1, all] {
                     let prefix = inflate(&stored, all, wanted).unwrap();
@@ -258,7 +259,7 @@ mod tests {
         for length in [1, 300, 70_000, text.len()] {
             let stored = zstd.compress(&text[..length]).unwrap();
             for wanted in [1, length] {
-                let room = Vec::with_capacity(length);
+                let room = Vec::with_capacity(length).into();
                 let frame = Inflation::new(Codec::Zstd, stored.clone(), room, length, wanted);
                 assert!(text.starts_with(frame.unwrap().bytes()), "{length}, {wanted}");
             }

@@ -1,6 +1,7 @@
 //! Bytes as they are: what does not compress.
 
 use super::{Encoder, Plain, Row, Started};
+use crate::buffers::Buffer;
 use crate::format::Codec;
 use crate::pack::Level;
 
@@ -19,6 +20,6 @@ impl Encoder for Stored {
     }
 }
 
-fn inflate(stored: Vec<u8>, _: Vec<u8>, _: usize) -> Started {
-    Ok((stored, None))
+fn inflate(stored: Vec<u8>, _: Buffer, _: usize) -> Started {
+    Ok((stored.into(), None))
 }

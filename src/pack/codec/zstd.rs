@@ -1,10 +1,12 @@
 //! One zstd frame, without its magic number, content size and checksum.
 
+use parking_lot::Mutex;
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::{DParameter, FrameFormat};
 
 use super::{Encoder, Plain, Resume, Row, Started};
+use crate::buffers::Buffer;
 use crate::format::{Codec, MAX_FRAME, Problem};
 use crate::pack::Level;
 
@@ -37,7 +39,7 @@ impl Encoder for Zstd {
     }
 }
 
-fn inflate(stored: Vec<u8>, room: Vec<u8>, _: usize) -> Started {
+fn inflate(stored: Vec<u8>, room: Buffer, _: usize) -> Started {
     Ok((room, Some(Box::new(Rest::new(stored)?))))
 }
 
@@ -46,7 +48,7 @@ fn inflate(stored: Vec<u8>, room: Vec<u8>, _: usize) -> Started {
 /// What was inflated before is the decoder's window, so all of it goes into one buffer, which zstd
 /// calls stable: nothing is copied out of a window of the decoder's own.
 struct Rest {
-    decoder: Decoder<'static>,
+    decoder: Reused,
     stored: Vec<u8>,
     at: usize,
     /// How much the decoder wants to see next: so fed, it inflates one zstd block at a time.
@@ -55,7 +57,7 @@ struct Rest {
 
 impl Rest {
     fn new(stored: Vec<u8>) -> Result<Self, Problem> {
-        let decoder = new_decoder().map_err(|_| Problem::Inflate)?;
+        let decoder = Reused::new().map_err(|_| Problem::Inflate)?;
         Ok(Self { decoder, stored, at: 0, next: FIRST })
     }
 }
@@ -66,7 +68,8 @@ impl Resume for Rest {
         let had = bytes.len();
         let mut from = InBuffer::around(self.stored.get(self.at..end).ok_or(Problem::Inflate)?);
         let mut into = OutBuffer::around_pos(bytes, had);
-        let next = self.decoder.run(&mut from, &mut into).map_err(|_| Problem::Inflate)?;
+        let decoder = self.decoder.0.as_mut().ok_or(Problem::Inflate)?;
+        let next = decoder.run(&mut from, &mut into).map_err(|_| Problem::Inflate)?;
         let (read, written) = (from.pos(), into.pos());
         self.at += read;
         self.next = next;
@@ -75,6 +78,34 @@ impl Resume for Rest {
         match (read, written) == (0, had) || (ended && self.at < self.stored.len()) {
             true => Err(Problem::Inflate),
             false => Ok(ended),
+        }
+    }
+}
+
+/// A decoder, there until it is dropped; then it waits to be used again: to make one takes as long
+/// as to inflate some tens of KiB.
+struct Reused(Option<Decoder<'static>>);
+
+/// Decoders that nobody uses now.
+static IDLE: Mutex<Vec<Decoder<'static>>> = Mutex::new(Vec::new());
+/// Most of them.
+const MOST_IDLE: usize = 8;
+
+impl Reused {
+    fn new() -> std::io::Result<Self> {
+        let idle = IDLE.lock().pop();
+        idle.map_or_else(new_decoder, Ok).map(|decoder| Self(Some(decoder)))
+    }
+}
+
+impl Drop for Reused {
+    fn drop(&mut self) {
+        // It may be halfway, or have met with nonsense: it forgets the frame, not its settings.
+        let Some(mut decoder) = self.0.take().filter(|_| IDLE.lock().len() < MOST_IDLE) else {
+            return;
+        };
+        if decoder.reinit().is_ok() {
+            IDLE.lock().push(decoder);
         }
     }
 }
