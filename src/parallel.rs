@@ -1,6 +1,7 @@
 //! The same work on many things, by several threads.
 
 use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What `work` makes of each of `items`, in their order, by so many `threads`, each of which has a
@@ -38,10 +39,26 @@ pub fn map<T: Sync, S, R: Send>(
     done.into_iter().map(|(_, made)| made).collect()
 }
 
+/// What both make, at the same time: `other` in a thread of its own.
+pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("both".to_owned());
+        match thread.spawn_scoped(scope, &other) {
+            Ok(thread) => {
+                let here = here();
+                (thread.join().unwrap_or_else(|panic| resume_unwind(panic)), here)
+            }
+            Err(_) => (other(), here()),
+        }
+    })
+}
+
 /// How many threads do as much at a time as can be done.
 #[must_use]
 pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    // It takes several files of the kernel to tell.
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
             }
         }
         let frames = (0..self.frame_count).filter_map(|frame| Some(self.frame(frame)?.0));
-        frames_cover(frames, |block| self.length(block), self.block_count)
+        frames_cover(frames, |blocks| self.sum(blocks), self.block_count)
     }
 
     fn parse_frame(&self, frame: usize) -> Result<(FrameRecord, u32), Problem> {
@@ -134,6 +134,14 @@ impl<B: AsRef<[u8]>> Segment<B> {
         Range::unpack_length([bytes[at], bytes[at + 1]])
     }
 
+    /// How many bytes some blocks are together.
+    #[must_use]
+    pub fn sum(&self, blocks: std::ops::Range<usize>) -> u64 {
+        let at = self.lengths_at + blocks.start * 2..self.lengths_at + blocks.end * 2;
+        let (lengths, _) = self.bytes.as_ref()[at].as_chunks();
+        lengths.iter().map(|stored| u64::from(Range::unpack_length(*stored))).sum()
+    }
+
     fn first_block(&self, frame: usize) -> u32 {
         let at = self.frames_at + frame * FRAME_RECORD_LEN + 24;
         let bytes = self.bytes.as_ref();
@@ -156,8 +164,8 @@ impl<B: AsRef<[u8]>> Segment<B> {
         if block.checked_sub(first)? >= MAX_FRAME_BLOCKS {
             return None;
         }
-        let before = first as usize..block as usize;
-        Some((low, before.map(|block| self.length(block)).sum()))
+        let offset = self.sum(first as usize..block as usize);
+        Some((low, u32::try_from(offset).ok()?))
     }
 
     /// Ordinal of block `number` of `home` (a slot in [`Segment::homes`]), and how many blocks

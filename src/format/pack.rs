@@ -76,10 +76,11 @@ impl FrameRecord {
     }
 }
 
-/// Checks that frames split the blocks between them and inflate to just their blocks.
+/// Checks that frames split the blocks between them and inflate to just their blocks; `sum` is how
+/// many bytes some of these are together.
 pub(super) fn frames_cover(
     frames: impl Iterator<Item = FrameRecord>,
-    length_of: impl Fn(usize) -> u32,
+    sum: impl Fn(std::ops::Range<usize>) -> u64,
     blocks: usize,
 ) -> Result<(), Problem> {
     let mut frames = frames.peekable();
@@ -92,8 +93,7 @@ pub(super) fn frames_cover(
         if end - next > MAX_FRAME_BLOCKS as usize {
             return Err(Problem::Limit("number of blocks in a frame"));
         }
-        let inflated: u64 = (next..end).map(|block| u64::from(length_of(block))).sum();
-        if inflated != u64::from(frame.inflated) {
+        if sum(next..end) != u64::from(frame.inflated) {
             return Err(Problem::Malformed("a frame that is not as long as its blocks"));
         }
         next = end;
@@ -223,7 +223,9 @@ impl PackFooter {
         if (first_number as usize).checked_add(block_count).is_none_or(|n| n > u32::MAX as usize) {
             return Err(Problem::Limit("number of blocks in a segment"));
         }
-        frames_cover(frames.iter().copied(), |block| lengths[block], lengths.len())?;
+        let sum =
+            |blocks: std::ops::Range<usize>| lengths[blocks].iter().copied().map(u64::from).sum();
+        frames_cover(frames.iter().copied(), sum, lengths.len())?;
         let moved = Vec::new();
         let footer =
             Self { previous, first_number, frames, lengths, hash, hashes, hash_len, homes, moved };

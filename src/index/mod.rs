@@ -196,7 +196,7 @@ impl Index {
     ) -> Result<u64, E> {
         let listed = &self.segments[segment as usize];
         let blocks = local as usize..local as usize + count as usize;
-        let end = at + blocks.map(|block| u64::from(listed.length(block))).sum::<u64>();
+        let end = at + listed.sum(blocks);
         let (mut frame, mut offset) = listed.locate(local).ok_or(Missing)?;
         while at < end {
             let (record, _) = listed.frame(frame).ok_or(Missing)?;

@@ -29,6 +29,7 @@ use crate::format::{
     Segment, check, compatible,
 };
 use crate::index::{FrameId, Index, Missing, Origin};
+use crate::parallel::both;
 use crate::parity::Healer;
 use crate::storage::{Bytes, Lease, Storage, StorageError};
 use crate::tree::{self, Tree};
@@ -119,17 +120,14 @@ impl Store {
             }
         };
         let root = &head.root;
-        let named = |error| Error::from(error).of_named();
         let open = |object| open_segment(&*storage, object).map_err(Error::of_named);
-        let segments = root.segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let (segments, bits): (Vec<_>, Vec<u32>) = segments.into_iter().unzip();
-        let index = Index::new(segments);
-        let tree = Tree::open(Arc::clone(&storage), &root.tree).map_err(named)?;
-        let kind = tree.inode(tree::ROOT, |_, inode| inode.kind())?.flatten();
-        if kind != Some(Kind::Folder) {
-            let problem = Problem::Malformed("its root is no folder").of(Section::Tree);
-            return Err(format_error(&*storage, &tree::key(&root.tree.id), problem));
-        }
+        // Both wait for the disk: at the same time.
+        let (segments, tree) = both(
+            || root.segments.iter().map(open).collect::<Result<Vec<_>, _>>(),
+            || open_tree(&storage, &root.tree),
+        );
+        let (segments, bits): (Vec<_>, Vec<u32>) = segments?.into_iter().unzip();
+        let (index, tree) = (Index::new(segments), tree?);
         let compatible = bits.into_iter().fold(head.compatible | tree.compatible(), |a, b| a | b);
         let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
         let numbers = root.segments.iter().map(|object| working_set.number(object.id)).collect();
@@ -303,6 +301,19 @@ impl Store {
         match frame.whole() {
             Some(_) => Ok(()),
             None => self.reach(id, &frame, record.inflated, |_| ()),
+        }
+    }
+}
+
+/// A tree, whose root is a folder.
+fn open_tree(storage: &Arc<dyn Storage>, object: &ObjectRef) -> Result<Tree, Error> {
+    let tree = Tree::open(Arc::clone(storage), object);
+    let tree = tree.map_err(|error| Error::from(error).of_named())?;
+    match tree.inode(tree::ROOT, |_, inode| inode.kind())?.flatten() {
+        Some(Kind::Folder) => Ok(tree),
+        _ => {
+            let problem = Problem::Malformed("its root is no folder").of(Section::Tree);
+            Err(format_error(&**storage, &tree::key(&object.id), problem))
         }
     }
 }
