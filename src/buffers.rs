@@ -1,6 +1,6 @@
 //! Buffers that are used again. Large ones come and go by the thousand, all of much the same
 //! length: left to the allocator they would leave gaps worth a fifth of what they hold, and each
-//! page of a new one is made by the kernel, which takes about as long as to inflate what goes there.
+//! page of a new one is made by the kernel, which takes about as long as to inflate what goes in.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

@@ -172,33 +172,40 @@ impl ArchiveFs {
         }
     }
 
-    /// Inflates the frames that hold bytes of a file, up to `length` from `offset` on: it is about
-    /// to be read. Whoever does so gets the error, if there is one.
+    /// Inflates frames as far as they hold bytes of a file, up to `length` from `offset` on: these
+    /// are about to be read. Whoever does so gets the error, if there is one.
     pub fn inflate(&self, ino: u64, offset: u64, length: u32) {
-        let inflate = |frame| self.store.prefetch(frame).map_err(Failure::Store);
+        let inflate = |piece: Piece| {
+            let wanted = piece.offset.saturating_add(piece.length);
+            self.store.prefetch(piece.frame, wanted).map_err(Failure::Store)
+        };
         let _ = self.frames(ino, offset, length, inflate);
     }
 
     /// Whether that was done already, or leads to nothing.
     #[must_use]
     pub fn is_inflated(&self, ino: u64, offset: u64, length: u32) -> bool {
-        let check = |frame| if self.store.is_ready(frame) { Ok(()) } else { Err(Failure::Unready) };
+        let check = |piece: Piece| {
+            let wanted = piece.offset.saturating_add(piece.length);
+            match self.store.is_ready(piece.frame, wanted) {
+                true => Ok(()),
+                false => Err(Failure::Unready),
+            }
+        };
         !matches!(self.frames(ino, offset, length, check), Err(Failure::Unready))
     }
 
-    /// Calls `each` with the frames that hold bytes of a file, up to `length` from `offset` on.
+    /// Calls `each` with the pieces of frames that hold bytes of a file, up to `length` from `offset` on.
     fn frames(
         &self,
         ino: u64,
         offset: u64,
         length: u32,
-        each: impl Fn(FrameId) -> Result<(), Failure>,
+        each: impl Fn(Piece) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let attr = self.attr(ino).map_err(|_| Failure::Missing)?;
         let end = attr.size.min(offset.saturating_add(u64::from(length)));
-        self.extents(&attr, offset, end, |extent, from, to| {
-            self.pieces(extent, from, to, |piece| each(piece.frame))
-        })
+        self.extents(&attr, offset, end, |extent, from, to| self.pieces(extent, from, to, &each))
     }
 
     /// Calls `each` with the extents that hold bytes `from..to` of a file, and which of these.
@@ -295,7 +302,7 @@ impl ArchiveFs {
         }
         self.pieces(extent, from, to, |piece| {
             let wanted = piece.offset.checked_add(piece.length).ok_or(Failure::Missing)?;
-            if gather.only_ready && !self.store.is_ready(piece.frame) {
+            if gather.only_ready && !self.store.is_ready(piece.frame, wanted) {
                 return Err(Failure::Unready);
             }
             let frame = self.store.frame(piece.frame, piece.inflated, wanted);

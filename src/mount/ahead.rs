@@ -42,11 +42,13 @@ const FOLDERS: usize = 64;
 const BACKLOG: usize = 16;
 /// Most threads that inflate ahead.
 const MOST_THREADS: usize = 4;
+/// Answers of so many bytes are of a file that is read as a whole.
+const STREAM: usize = 64 << 10;
 /// How far ahead of the reader of such a file it is inflated at most, in bytes: by as much as was
 /// read of it in sequence,
 const AHEAD: u64 = 8 << 20;
 /// and how much at a time.
-const CHUNK: u32 = 1 << 20;
+const CHUNK: u32 = 2 << 20;
 /// Such files that are remembered.
 const STREAMS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// One file in so many is left out.
@@ -135,9 +137,9 @@ impl Ahead {
     }
 
     /// Part of a file was read: inflates the frame that its reader is about to come to, unless
-    /// there is enough to do already.
+    /// there is enough to do already, or it is a [stream](Ahead::stream), which may go on anywhere.
     pub(super) fn read_on(&self, data: &Data) {
-        if let Some(next) = data.next {
+        if let Some(next) = data.next.filter(|_| data.len() < STREAM) {
             let _ = self.jobs.try_send(Job::Frame(next));
         }
     }
@@ -248,7 +250,7 @@ impl Ahead {
 fn inflate(fs: &ArchiveFs, job: Job) {
     // Who comes to read it gets the error, if there is one.
     match job {
-        Job::Frame(frame) => drop(fs.store().prefetch(frame)),
+        Job::Frame(frame) => drop(fs.store().prefetch(frame, u32::MAX)),
         Job::File(file, offset) => fs.inflate(file, offset, CHUNK),
     }
 }

@@ -83,6 +83,16 @@ impl Frame {
         self.whole.get().map(|whole| whole.as_slice())
     }
 
+    /// Whether its first `wanted` bytes are there, and nobody inflates more of it just now.
+    pub(super) fn has(&self, wanted: usize) -> bool {
+        let so_far = |growing: &Result<Option<Inflation>, Problem>| match growing {
+            Ok(Some(inflation)) => inflation.bytes().len(),
+            _ => 0,
+        };
+        self.whole().is_some()
+            || self.growing.try_lock().is_some_and(|growing| so_far(&growing) >= wanted)
+    }
+
     /// Inflates at least its first `wanted` bytes, and then calls `with` with what there is.
     /// Returns, too, how many bytes were inflated for that.
     ///

@@ -260,10 +260,11 @@ impl Store {
         FrameId { segment, ..id }
     }
 
-    /// Whether a frame is in the working set, inflated to its end.
+    /// Whether the first `wanted` bytes of a frame are in the working set.
     #[must_use]
-    pub fn is_ready(&self, id: FrameId) -> bool {
-        self.working_set.frames.peek(&self.number(id)).is_some_and(|frame| frame.whole().is_some())
+    pub fn is_ready(&self, id: FrameId, wanted: u32) -> bool {
+        let frame = self.working_set.frames.peek(&self.number(id));
+        frame.is_some_and(|frame| frame.has(wanted as usize))
     }
 
     /// Calls `with` with the first `wanted` bytes at least of a frame.
@@ -291,17 +292,16 @@ impl Store {
         Ok(value)
     }
 
-    /// Inflates a frame to its end, if there is such a frame: it is about to be read.
+    /// Inflates the first `wanted` bytes of a frame, if there is such a frame, and more only as
+    /// far as it comes to: they are about to be read.
     ///
     /// # Errors
     /// As [`Store::reach`].
-    pub fn prefetch(&self, id: FrameId) -> Result<(), Error> {
+    pub fn prefetch(&self, id: FrameId, wanted: u32) -> Result<(), Error> {
         let Some((record, _)) = self.index.frame(id) else { return Ok(()) };
-        let frame = self.frame(id, record.inflated, record.inflated)?;
-        match frame.whole() {
-            Some(_) => Ok(()),
-            None => self.reach(id, &frame, record.inflated, |_| ()),
-        }
+        let wanted = wanted.min(record.inflated);
+        let frame = self.frame(id, record.inflated, wanted)?;
+        self.reach(id, &frame, wanted, |_| ())
     }
 }
 
