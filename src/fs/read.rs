@@ -13,12 +13,12 @@ use crate::store::{self, Cause, Frame};
 /// Bytes that are read at once to check them.
 const CHUNK: u32 = 1 << 20;
 
-/// Bytes of a file, and what is likely to be wanted next.
+/// Bytes of a file, and where they are from.
 #[derive(Debug)]
 pub struct Data {
     bytes: Bytes,
-    /// A frame that the reader is about to come to.
-    pub next: Option<FrameId>,
+    /// The last of the frames that they are from.
+    pub frame: Option<FrameId>,
 }
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ enum Bytes {
 
 impl From<Vec<u8>> for Data {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes: Bytes::Joined(bytes.into()), next: None }
+        Self { bytes: Bytes::Joined(bytes.into()), frame: None }
     }
 }
 
@@ -53,14 +53,14 @@ struct Gather<'a> {
     joined: Option<Buffer>,
     buffers: &'a Buffers,
     want: usize,
-    next: Option<FrameId>,
+    last: Option<FrameId>,
     /// Take only what is inflated already.
     only_ready: bool,
 }
 
 impl<'a> Gather<'a> {
     fn new(want: usize, only_ready: bool, buffers: &'a Buffers) -> Self {
-        Self { only: None, joined: None, buffers, want, next: None, only_ready }
+        Self { only: None, joined: None, buffers, want, last: None, only_ready }
     }
 
     fn joined(&mut self) -> &mut Buffer {
@@ -98,7 +98,7 @@ impl<'a> Gather<'a> {
             (None, Some(joined)) => Bytes::Joined(joined),
             (None, None) => Bytes::Joined(Vec::new().into()),
         };
-        Data { bytes, next: self.next }
+        Data { bytes, frame: self.last }
     }
 }
 
@@ -308,9 +308,7 @@ impl ArchiveFs {
             let frame = self.store.frame(piece.frame, piece.inflated, wanted);
             let frame = frame.map_err(Failure::Store)?;
             let range = piece.offset as usize..wanted as usize;
-            if frame.read_on(&range) {
-                gather.next = Some(piece.frame.next());
-            }
+            gather.last = Some(piece.frame);
             if let Some(whole) = frame.whole() {
                 whole.get(range.clone()).ok_or(Failure::Missing)?;
                 gather.frame(frame, range);

@@ -16,14 +16,6 @@ pub struct FrameId {
     pub frame: u32,
 }
 
-impl FrameId {
-    /// The one that lies behind it in its segment, if there is one.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self { frame: self.frame.saturating_add(1), ..self }
-    }
-}
-
 /// Part of an inflated frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {

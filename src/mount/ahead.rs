@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -19,6 +20,7 @@ use lru::LruCache;
 
 use super::live::Live;
 use super::shown::Shown;
+use super::walks::Walks;
 use crate::format::Kind;
 use crate::fs::{ArchiveFs, Data};
 use crate::index::FrameId;
@@ -69,6 +71,9 @@ pub(super) struct Ahead {
     /// Handing over waits for requests of the same files: one thread at a time may do it, so that
     /// others are there to read these.
     busy: Mutex<()>,
+    walks: Mutex<Walks>,
+    /// The frame that was read last, as one number.
+    last: AtomicU64,
     /// Files that are read from front to back.
     streams: Mutex<LruCache<u64, Stream>>,
     jobs: Sender<Job>,
@@ -127,8 +132,9 @@ impl Ahead {
         }
         let walkers = Mutex::new(LruCache::new(WALKERS));
         let streams = Mutex::new(LruCache::new(STREAMS));
-        let (notifier, busy) = (OnceLock::new(), Mutex::new(()));
-        Ok(Self { shown, live, notifier, walkers, busy, streams, jobs })
+        let (notifier, busy, walks) = Default::default();
+        let last = AtomicU64::new(u64::MAX);
+        Ok(Self { shown, live, notifier, walkers, busy, walks, last, streams, jobs })
     }
 
     /// From here on it can hand over.
@@ -136,12 +142,19 @@ impl Ahead {
         let _ = self.notifier.set(notifier);
     }
 
-    /// Part of a file was read: inflates the frame that its reader is about to come to, unless
-    /// there is enough to do already, or it is a [stream](Ahead::stream), which may go on anywhere.
+    /// Part of a file was read: inflates the frames that its reader is about to come to, unless
+    /// there is enough to do already.
     pub(super) fn read_on(&self, data: &Data) {
-        if let Some(next) = data.next.filter(|_| data.len() < STREAM) {
-            let _ = self.jobs.try_send(Job::Frame(next));
+        let Some(frame) = data.frame else { return };
+        let place = u64::from(frame.segment) << 32 | u64::from(frame.frame);
+        if self.last.swap(place, Ordering::Relaxed) == place {
+            return;
         }
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        walks.read(frame, |frame| {
+            // A stream may need no more than the front of each.
+            data.len() >= STREAM || self.jobs.try_send(Job::Frame(frame)).is_ok()
+        });
     }
 
     /// A large part of a file is asked for: inflates what follows, if it goes on where the one

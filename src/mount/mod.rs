@@ -43,6 +43,7 @@ mod signals;
 mod snapdir;
 mod trace;
 mod waiters;
+mod walks;
 mod writable;
 
 pub use detach::{UnmountError, unmount};

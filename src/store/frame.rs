@@ -1,8 +1,6 @@
 //! Inflated frames.
 
-use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -13,10 +11,6 @@ use crate::pack::Inflation;
 /// The most that zstd inflates at a time, in bytes: how far beyond what is wanted a frame is
 /// inflated at most.
 pub const INFLATED: u32 = 128 * 1024;
-/// A read so many bytes behind the last one goes on with it.
-const GAP: usize = 64 << 10;
-/// So many bytes read one after the other are no accident.
-const RUN: usize = 256 << 10;
 
 /// A frame of the working set, inflated as far as it was wanted yet.
 ///
@@ -27,42 +21,12 @@ pub struct Frame {
     length: usize,
     whole: OnceLock<Buffer>,
     growing: Mutex<Result<Option<Inflation>, Problem>>,
-    reader: Reader,
-}
-
-/// Tells whether a frame is read from front to back.
-#[derive(Debug, Default)]
-struct Reader {
-    /// Where the last read ended.
-    front: AtomicUsize,
-    /// Bytes that were read one after the other up to there.
-    run: AtomicUsize,
-    told: AtomicBool,
 }
 
 impl Frame {
-    /// A range of it was read. Tells once, when enough was read front to back and half of it is
-    /// behind, that the frame after it will be wanted.
-    pub fn read_on(&self, range: &Range<usize>) -> bool {
-        let Reader { front, run, told } = &self.reader;
-        let gap = range.start.checked_sub(front.swap(range.end, Ordering::Relaxed));
-        if gap.is_none_or(|gap| gap > GAP) {
-            run.store(0, Ordering::Relaxed);
-            return false;
-        }
-        let run = run.fetch_add(range.len(), Ordering::Relaxed) + range.len();
-        let far = run >= RUN.min(self.length / 2) && range.end >= self.length / 2;
-        far && !told.load(Ordering::Relaxed) && !told.swap(true, Ordering::Relaxed)
-    }
-
     /// A frame being inflated, which comes to `length` bytes.
     pub(super) fn new(inflation: Inflation, length: usize) -> Self {
-        let frame = Self {
-            length,
-            whole: OnceLock::new(),
-            growing: Mutex::new(Ok(None)),
-            reader: Reader::default(),
-        };
+        let frame = Self { length, whole: OnceLock::new(), growing: Mutex::new(Ok(None)) };
         frame.keep(&mut frame.growing.lock(), inflation);
         frame
     }
