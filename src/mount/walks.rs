@@ -47,9 +47,11 @@ impl Walks {
         if frame.frame > walk.front.frame {
             walk.front = frame;
             walk.asked = walk.asked.max(frame.frame);
-            let last = frame.frame.saturating_add(AHEAD);
-            while walk.asked <= last && ask(FrameId { frame: walk.asked, ..frame }) {
-                walk.asked += 1;
+            for next in walk.asked..=frame.frame.saturating_add(AHEAD) {
+                if !ask(FrameId { frame: next, ..frame }) {
+                    break;
+                }
+                walk.asked = next.saturating_add(1);
             }
         }
         if self.0.len() == MOST {
@@ -76,14 +78,14 @@ mod tests {
     #[test]
     fn a_walk_is_followed_and_each_frame_asked_for_once() {
         let mut walks = Walks::default();
-        assert_eq!(asked(&mut walks, 0, 7), []);
-        assert_eq!(asked(&mut walks, 0, 7), []);
+        assert_eq!(asked(&mut walks, 0, 7), [0; 0]);
+        assert_eq!(asked(&mut walks, 0, 7), [0; 0]);
         assert_eq!(asked(&mut walks, 0, 8), [8, 9, 10]);
-        assert_eq!(asked(&mut walks, 0, 7), []);
-        assert_eq!(asked(&mut walks, 0, 8), []);
+        assert_eq!(asked(&mut walks, 0, 7), [0; 0]);
+        assert_eq!(asked(&mut walks, 0, 8), [0; 0]);
         assert_eq!(asked(&mut walks, 0, 10), [11, 12]);
         // Another walk beside it, in another segment.
-        assert_eq!(asked(&mut walks, 1, 10), []);
+        assert_eq!(asked(&mut walks, 1, 10), [0; 0]);
         assert_eq!(asked(&mut walks, 0, 11), [13]);
         assert_eq!(asked(&mut walks, 1, 11), [11, 12, 13]);
     }
@@ -92,7 +94,7 @@ mod tests {
     fn reads_here_and_there_ask_for_nothing() {
         let mut walks = Walks::default();
         for frame in (0..1000).map(|at| at * 389 % 1000) {
-            assert_eq!(asked(&mut walks, 0, frame), []);
+            assert_eq!(asked(&mut walks, 0, frame), [0; 0]);
             assert!(walks.0.len() <= MOST);
         }
     }
@@ -104,8 +106,7 @@ mod tests {
         walks.read(id(1), |_| true);
         walks.read(id(2), |_| false);
         assert_eq!(asked(&mut walks, 0, 3), [3, 4, 5]);
-        walks.read(id(u32::MAX), |_| true);
-        walks.read(id(u32::MAX - 1), |_| true);
-        assert_eq!(asked(&mut walks, 0, 6), [6, 7, 8]);
+        assert_eq!(asked(&mut walks, 0, u32::MAX - 1), [0; 0]);
+        assert_eq!(asked(&mut walks, 0, u32::MAX), [u32::MAX]);
     }
 }
