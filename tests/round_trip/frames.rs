@@ -52,6 +52,20 @@ fn a_frame_is_inflated_as_far_as_it_is_wanted_and_goes_on_from_there() {
 }
 
 #[test]
+fn what_is_about_to_be_read_is_inflated_that_far() {
+    let (_scratch, store, _) = one_frame();
+    assert!(!store.is_ready(ID, 1));
+    store.prefetch(ID, 300 << 10).unwrap();
+    assert!(store.is_ready(ID, 300 << 10) && !store.is_ready(ID, LENGTH));
+    assert!(store.inflated_bytes() < u64::from(LENGTH));
+    store.prefetch(ID, u32::MAX).unwrap();
+    assert!(store.is_ready(ID, LENGTH));
+    assert_eq!(store.inflated_bytes(), u64::from(LENGTH));
+    // There is none behind the last one of a segment.
+    store.prefetch(FrameId { frame: 1, ..ID }, u32::MAX).unwrap();
+}
+
+#[test]
 fn many_readers_of_a_frame_inflate_each_byte_once() {
     let (_scratch, store, bytes) = one_frame();
     std::thread::scope(|scope| {
