@@ -175,28 +175,24 @@ impl ArchiveFs {
     /// Inflates frames as far as they hold bytes of a file, up to `length` from `offset` on: these
     /// are about to be read. Whoever does so gets the error, if there is one.
     pub fn inflate(&self, ino: u64, offset: u64, length: u32) {
-        let inflate = |piece: Piece| {
-            let wanted = piece.offset.saturating_add(piece.length);
-            self.store.prefetch(piece.frame, wanted).map_err(Failure::Store)
-        };
-        let _ = self.frames(ino, offset, length, inflate);
+        let _ = self.range(ino, offset, length, |piece| {
+            self.store.prefetch(piece.frame, piece.end()).map_err(Failure::Store)
+        });
     }
 
     /// Whether that was done already, or leads to nothing.
     #[must_use]
     pub fn is_inflated(&self, ino: u64, offset: u64, length: u32) -> bool {
-        let check = |piece: Piece| {
-            let wanted = piece.offset.saturating_add(piece.length);
-            match self.store.is_ready(piece.frame, wanted) {
-                true => Ok(()),
-                false => Err(Failure::Unready),
-            }
-        };
-        !matches!(self.frames(ino, offset, length, check), Err(Failure::Unready))
+        let checked = self.range(ino, offset, length, |piece| {
+            let ready = self.store.is_ready(piece.frame, piece.end());
+            if ready { Ok(()) } else { Err(Failure::Unready) }
+        });
+        !matches!(checked, Err(Failure::Unready))
     }
 
-    /// Calls `each` with the pieces of frames that hold bytes of a file, up to `length` from `offset` on.
-    fn frames(
+    /// Calls `each` with the pieces of frames that hold up to `length` bytes of a file from
+    /// `offset` on.
+    fn range(
         &self,
         ino: u64,
         offset: u64,
@@ -301,7 +297,7 @@ impl ArchiveFs {
             gather.hole(usize::try_from(to - from).unwrap_or(0));
         }
         self.pieces(extent, from, to, |piece| {
-            let wanted = piece.offset.checked_add(piece.length).ok_or(Failure::Missing)?;
+            let wanted = piece.end();
             if gather.only_ready && !self.store.is_ready(piece.frame, wanted) {
                 return Err(Failure::Unready);
             }

@@ -29,6 +29,14 @@ pub struct Piece {
     pub length: u32,
 }
 
+impl Piece {
+    /// Where it ends in the frame; beyond any frame, if that is what the index says.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.offset.saturating_add(self.length)
+    }
+}
+
 /// Where the blocks of one origin are listed: segments and their slots for it, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Origin(Vec<(u32, u32)>);
