@@ -17,7 +17,7 @@ const MAX_SHARDS: u64 = 16;
 /// A while has passed when a part of the budget, one of so many, has come in.
 const WHILE: u64 = 16;
 /// What is new has one part in so many of the budget, at least.
-const NEW: u64 = 4;
+pub const NEW: u64 = 4;
 
 /// Values by key, kept while their weights fit the budget.
 pub struct Cache<K, V, E> {
@@ -298,6 +298,9 @@ struct Landing<'a, K: Hash + Eq + Copy, V, E: Clone, L: FnOnce() -> E> {
 
 impl<K: Hash + Eq + Copy, V, E: Clone, L: FnOnce() -> E> Landing<'_, K, V, E, L> {
     fn land(&self, result: Result<Arc<V>, E>) {
+        // Others may have loaded meanwhile what does not fit beside this, and could not make room:
+        // of what is not used any more, only the last one stays beyond the budget.
+        self.cache.make_room(&self.key);
         {
             let mut shard = lock(self.cache.shard(&self.key));
             match &result {
@@ -416,6 +419,24 @@ mod tests {
         cache.get(100, budget, || (), || Ok(100)).unwrap();
         assert_eq!((cache.counts().bytes, cache.counts().evicted), (budget, 100));
         assert_eq!(cache.bytes.load(Ordering::Relaxed), budget);
+    }
+
+    #[test]
+    fn of_what_does_not_fit_together_only_the_last_one_stays() {
+        let cache: Cache<u32, u32, ()> = Cache::new(10);
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for key in 0..4 {
+                let (cache, start) = (&cache, &start);
+                let load = move || {
+                    start.wait();
+                    Ok(key)
+                };
+                scope.spawn(move || cache.get(key, 30, || (), load));
+            }
+        });
+        assert_eq!(cache.counts().bytes, 30);
+        assert_eq!(cache.counts().evicted, 3);
     }
 
     #[test]

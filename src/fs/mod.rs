@@ -7,7 +7,11 @@ mod path;
 mod read;
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
 
 pub use error::FsError;
 pub use figures::figures;
@@ -21,6 +25,8 @@ use crate::tree::{Found, ROOT, Row};
 
 /// Unit of `st_blocks`, in bytes.
 pub const SECTOR: u64 = 512;
+/// Failures that are remembered, to be logged once.
+const TOLD: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Deepest path that is followed upwards, for messages.
 const MAX_DEPTH: usize = 2_000;
 
@@ -123,13 +129,16 @@ pub struct StatFs {
 pub struct ArchiveFs {
     store: Arc<Store>,
     owner: Owner,
+    /// What is in the log: file and a hash of what is wrong. A program that tries again and again
+    /// would fill it.
+    told: Mutex<LruCache<(u64, u64), ()>>,
 }
 
 impl ArchiveFs {
     /// The files of `store`; `owner` overrides whom they belong to.
     #[must_use]
     pub fn new(store: Arc<Store>, owner: Owner) -> Self {
-        Self { store, owner }
+        Self { store, owner, told: Mutex::new(LruCache::new(TOLD)) }
     }
 
     /// The same of the newest root that there is now.

@@ -3,6 +3,8 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{ArchiveFs, Attr, FsError, Seek};
 use crate::buffers::{Buffer, Buffers};
 use crate::format::{Blocks, Extent, Kind};
@@ -326,11 +328,14 @@ impl ArchiveFs {
         }
     }
 
-    /// Logs which bytes of which file cannot be read, and why.
+    /// Logs which bytes of which file cannot be read, and why; once for each frame.
     fn hurt(&self, ino: u64, from: u64, to: u64, failure: Failure) -> FsError {
         let error = self.cause(failure);
-        let path = crate::monitor::show(&self.path_of(ino));
-        log::error!("{path}: bytes {from} to {to} cannot be read: {error}");
+        let what = (ino, xxh3_64(error.to_string().as_bytes()));
+        if self.told.lock().put(what, ()).is_none() {
+            let path = crate::monitor::show(&self.path_of(ino));
+            log::error!("{path}: bytes {from} to {to} cannot be read: {error}");
+        }
         FsError::Damaged(Arc::new(error))
     }
 

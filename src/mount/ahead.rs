@@ -47,7 +47,7 @@ const MOST_THREADS: usize = 4;
 /// Answers of so many bytes are of a file that is read as a whole.
 const STREAM: usize = 64 << 10;
 /// How far ahead of the reader of such a file it is inflated at most, in bytes: by as much as was
-/// read of it in sequence,
+/// read of it in sequence, and as there is room for,
 const AHEAD: u64 = 8 << 20;
 /// and how much at a time.
 const CHUNK: u32 = 2 << 20;
@@ -169,10 +169,16 @@ impl Ahead {
         }
         stream.end = end;
         stream.inflated = stream.inflated.max(end);
-        let far = end.saturating_add(AHEAD.min(offset - stream.start));
-        while stream.inflated < far && self.jobs.try_send(Job::File(file, stream.inflated)).is_ok()
-        {
-            stream.inflated += u64::from(CHUNK);
+        let fs = self.shown.fs();
+        let ahead = AHEAD.min(fs.store().ahead()).min(offset - stream.start);
+        let far = end.saturating_add(ahead);
+        while stream.inflated < far {
+            let from = stream.inflated;
+            let done = fs.is_inflated(file, from, CHUNK);
+            if !done && self.jobs.try_send(Job::File(file, from)).is_err() {
+                break;
+            }
+            stream.inflated = from.saturating_add(CHUNK.into());
         }
     }
 

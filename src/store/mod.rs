@@ -34,6 +34,8 @@ use crate::parity::Healer;
 use crate::storage::{Bytes, Lease, Storage, StorageError};
 use crate::tree::{self, Tree};
 
+/// A frame is inflated ahead of its reader where so many of its length may be.
+const FRAMES: u64 = 2;
 /// How often roots are listed anew because one was collected meanwhile.
 const TRIES: usize = 8;
 /// Longest settings file and root, in bytes.
@@ -292,13 +294,22 @@ impl Store {
         Ok(value)
     }
 
-    /// Inflates the first `wanted` bytes of a frame, if there is such a frame, and more only as
-    /// far as it comes to: they are about to be read.
+    /// How many bytes may be inflated ahead of a reader.
+    #[must_use]
+    pub fn ahead(&self) -> u64 {
+        self.working_set.ahead()
+    }
+
+    /// Inflates the first `wanted` bytes of a frame, which are about to be read: if there is such
+    /// a frame, and there is room for some of its length.
     ///
     /// # Errors
     /// As [`Store::reach`].
     pub fn prefetch(&self, id: FrameId, wanted: u32) -> Result<(), Error> {
         let Some((record, _)) = self.index.frame(id) else { return Ok(()) };
+        if u64::from(record.inflated) * FRAMES > self.ahead() {
+            return Ok(());
+        }
         let wanted = wanted.min(record.inflated);
         let frame = self.frame(id, record.inflated, wanted)?;
         self.reach(id, &frame, wanted, |_| ())

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::Error;
 use super::frame::Frame;
 use crate::buffers::Buffers;
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::format::Id;
 use crate::index::FrameId;
 
@@ -58,6 +58,12 @@ impl WorkingSet {
         let (buffers, inflated, segments) = Default::default();
         let frames = Cache::new(budget - budget / BESIDE);
         Self { budget, frames, buffers, inflated, segments }
+    }
+
+    /// How many bytes may be inflated before they are asked for: what is new has a quarter of the
+    /// budget, and what is read just now shall not have to go for what is read next.
+    pub(super) fn ahead(&self) -> u64 {
+        self.budget / cache::NEW / 2
     }
 
     /// The number of a segment.

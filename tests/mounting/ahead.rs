@@ -76,6 +76,25 @@ fn who_only_lists_is_handed_nothing() {
 }
 
 #[test]
+fn a_file_that_is_read_in_sequence_is_inflated_once() {
+    let scratch = Scratch::new();
+    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
+    fs::create_dir(&source).unwrap();
+    let line = |number: u32| format!("{:08x}\n", number.wrapping_mul(2_654_435_761));
+    let text: String = (0..4_000_000).map(line).collect();
+    fs::write(source.join("file"), &text).unwrap();
+    packfs!("create", "--level", "1", source, image).run().ok();
+    // Less and more than is inflated ahead where there is room; all of it.
+    for working_set in ["16M", "64M", "1G"] {
+        let mount = Mount::with(&image, &["--working-set", working_set]);
+        assert!(fs::read(mount.path().join("file")).unwrap() == text.as_bytes());
+        let told = live(mount.path());
+        let (inflated, length) = (number(&told, "/inflated"), text.len() as u64);
+        assert!((length..length + length / 16).contains(&inflated), "{working_set}: {told}");
+    }
+}
+
+#[test]
 fn a_mount_tells_what_it_did_and_lists_no_more_than_the_archive() {
     let (_scratch, _, archive) = many(1, 1);
     let mount = Mount::new(&archive);
