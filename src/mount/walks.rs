@@ -11,6 +11,8 @@ const STRIDE: u32 = 2;
 /// Files of a folder are not packed in quite the order in which they are listed: so many frames
 /// back is no other walk.
 const BACK: u32 = 4;
+/// Who came to a frame ahead so often is on a walk; once may be by chance.
+const STEPS: u32 = 2;
 /// So many frames are inflated ahead of a walk.
 const AHEAD: u32 = 2;
 
@@ -23,6 +25,8 @@ pub(super) struct Walks(Vec<Walk>);
 struct Walk {
     /// The foremost frame that was read.
     front: FrameId,
+    /// How often it went on.
+    steps: u32,
     /// Frames before this one were asked for.
     asked: u32,
 }
@@ -31,8 +35,8 @@ impl Walks {
     /// A frame was read. Calls `ask` with those to be inflated for that, one after the other, as
     /// long as it takes them.
     ///
-    /// Who comes from a frame to the one behind it comes to the next ones, too; and reads that one
-    /// to its end.
+    /// Who went on from frame to frame comes to the next ones, too; and reads the one that it has
+    /// come to to its end.
     pub(super) fn read(&mut self, frame: FrameId, mut ask: impl FnMut(FrameId) -> bool) {
         let is_near = |walk: &Walk| {
             let front = walk.front;
@@ -42,10 +46,13 @@ impl Walks {
         };
         let mut walk = match self.0.iter().rposition(is_near) {
             Some(at) => self.0.remove(at),
-            None => Walk { front: frame, asked: 0 },
+            None => Walk { front: frame, steps: 0, asked: 0 },
         };
         if frame.frame > walk.front.frame {
             walk.front = frame;
+            walk.steps = walk.steps.saturating_add(1);
+        }
+        if walk.front == frame && walk.steps >= STEPS {
             walk.asked = walk.asked.max(frame.frame);
             for next in walk.asked..=frame.frame.saturating_add(AHEAD) {
                 if !ask(FrameId { frame: next, ..frame }) {
@@ -78,8 +85,9 @@ mod tests {
     #[test]
     fn a_walk_is_followed_and_each_frame_asked_for_once() {
         let mut walks = Walks::default();
-        assert_eq!(asked(&mut walks, 0, 7), [0; 0]);
-        assert_eq!(asked(&mut walks, 0, 7), [0; 0]);
+        for frame in [6, 6, 7] {
+            assert_eq!(asked(&mut walks, 0, frame), [0; 0]);
+        }
         assert_eq!(asked(&mut walks, 0, 8), [8, 9, 10]);
         assert_eq!(asked(&mut walks, 0, 7), [0; 0]);
         assert_eq!(asked(&mut walks, 0, 8), [0; 0]);
@@ -87,7 +95,8 @@ mod tests {
         // Another walk beside it, in another segment.
         assert_eq!(asked(&mut walks, 1, 10), [0; 0]);
         assert_eq!(asked(&mut walks, 0, 11), [13]);
-        assert_eq!(asked(&mut walks, 1, 11), [11, 12, 13]);
+        assert_eq!(asked(&mut walks, 1, 11), [0; 0]);
+        assert_eq!(asked(&mut walks, 1, 12), [12, 13, 14]);
     }
 
     #[test]
@@ -104,9 +113,12 @@ mod tests {
         let mut walks = Walks::default();
         let id = |frame| FrameId { segment: 0, frame };
         walks.read(id(1), |_| true);
-        walks.read(id(2), |_| false);
-        assert_eq!(asked(&mut walks, 0, 3), [3, 4, 5]);
-        assert_eq!(asked(&mut walks, 0, u32::MAX - 1), [0; 0]);
+        walks.read(id(2), |_| true);
+        walks.read(id(3), |_| false);
+        assert_eq!(asked(&mut walks, 0, 4), [4, 5, 6]);
+        for frame in [u32::MAX - 2, u32::MAX - 1] {
+            assert_eq!(asked(&mut walks, 0, frame), [0; 0]);
+        }
         assert_eq!(asked(&mut walks, 0, u32::MAX), [u32::MAX]);
     }
 }
