@@ -11,6 +11,7 @@ use clap::Args;
 use super::archive::ArchiveArgs;
 use super::progress::{Progress, catch_interrupts};
 use super::{Failure, Outcome, size};
+use crate::parallel::processors;
 use crate::restore::{FolderOptions, extract, extract_tar};
 
 /// What stands for the standard output.
@@ -49,8 +50,7 @@ pub(super) fn run(args: &ExtractArgs) -> Outcome {
     catch_interrupts();
     let progress = Progress::new(args.quiet);
     let start = Instant::now();
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if args.threads == 0 { cores() } else { args.threads.min(256) };
+    let threads = if args.threads == 0 { processors() } else { args.threads.min(256) };
     let tar = args.dest.as_os_str() == STDOUT;
     if tar && std::io::stdout().is_terminal() {
         let text = "DEST is - but the output is a terminal; pipe it to somewhere";

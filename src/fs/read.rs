@@ -177,33 +177,13 @@ impl ArchiveFs {
     /// Inflates frames as far as they hold bytes of a file, up to `length` from `offset` on: these
     /// are about to be read. Whoever does so gets the error, if there is one.
     pub fn inflate(&self, ino: u64, offset: u64, length: u32) {
-        let _ = self.range(ino, offset, length, |piece| {
-            self.store.prefetch(piece.frame, piece.end()).map_err(Failure::Store)
-        });
-    }
-
-    /// Whether that was done already, or leads to nothing.
-    #[must_use]
-    pub fn is_inflated(&self, ino: u64, offset: u64, length: u32) -> bool {
-        let checked = self.range(ino, offset, length, |piece| {
-            let ready = self.store.is_ready(piece.frame, piece.end());
-            if ready { Ok(()) } else { Err(Failure::Unready) }
-        });
-        !matches!(checked, Err(Failure::Unready))
-    }
-
-    /// Calls `each` with the pieces of frames that hold up to `length` bytes of a file from
-    /// `offset` on.
-    fn range(
-        &self,
-        ino: u64,
-        offset: u64,
-        length: u32,
-        each: impl Fn(Piece) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let attr = self.attr(ino).map_err(|_| Failure::Missing)?;
+        let Ok(attr) = self.attr(ino) else { return };
         let end = attr.size.min(offset.saturating_add(u64::from(length)));
-        self.extents(&attr, offset, end, |extent, from, to| self.pieces(extent, from, to, &each))
+        let _ = self.extents(&attr, offset, end, |extent, from, to| {
+            self.pieces(extent, from, to, |piece| {
+                self.store.prefetch(piece.frame, piece.end()).map_err(Failure::Store)
+            })
+        });
     }
 
     /// Calls `each` with the extents that hold bytes `from..to` of a file, and which of these.

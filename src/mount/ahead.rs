@@ -153,7 +153,7 @@ impl Ahead {
         let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         walks.read(frame, |frame| {
             // A stream may need no more than the front of each.
-            data.len() >= STREAM || self.jobs.try_send(Job::Frame(frame)).is_ok()
+            data.len() < STREAM && self.jobs.try_send(Job::Frame(frame)).is_ok()
         });
     }
 
@@ -169,16 +169,11 @@ impl Ahead {
         }
         stream.end = end;
         stream.inflated = stream.inflated.max(end);
-        let fs = self.shown.fs();
-        let ahead = AHEAD.min(fs.store().ahead()).min(offset - stream.start);
-        let far = end.saturating_add(ahead);
-        while stream.inflated < far {
-            let from = stream.inflated;
-            let done = fs.is_inflated(file, from, CHUNK);
-            if !done && self.jobs.try_send(Job::File(file, from)).is_err() {
-                break;
-            }
-            stream.inflated = from.saturating_add(CHUNK.into());
+        let room = self.shown.fs().store().ahead();
+        let far = end.saturating_add(AHEAD.min(room).min(offset - stream.start));
+        while stream.inflated < far && self.jobs.try_send(Job::File(file, stream.inflated)).is_ok()
+        {
+            stream.inflated = stream.inflated.saturating_add(CHUNK.into());
         }
     }
 
