@@ -15,8 +15,8 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::ahead::{Ahead, HandOver};
-use super::answer::{errno, fill, fill_plus, find, seek, target, xattr, xattr_names};
+use super::ahead::Ahead;
+use super::answer::{DOTS, errno, fill, fill_plus, find, seek, target, xattr, xattr_names};
 use super::attributes::{bare_folder, file_attr};
 use super::linger::Linger;
 use super::live::{LIVE, Live};
@@ -97,9 +97,9 @@ impl Shared {
         self.shown.follows || self.fs().has_xattrs()
     }
 
-    /// Replies with data; returns whether files are to be handed over then.
-    fn answer(&self, wanted: Wanted, data: &Data, reply: ReplyData) -> Option<HandOver> {
-        let Wanted { process, file, offset, since } = wanted;
+    /// Replies with data.
+    fn answer(&self, wanted: Wanted, data: &Data, reply: ReplyData) {
+        let Wanted { file, offset, since, .. } = wanted;
         // Before its reader can go on, or reads would be out of order.
         if let Some(trace) = &self.helpers.trace {
             trace.read(file, offset, data.len());
@@ -107,16 +107,22 @@ impl Shared {
         reply.data(data);
         self.helpers.live.answered(data.len(), since.elapsed());
         self.helpers.ahead.read_on(data);
-        if offset == 0 { self.helpers.ahead.read(process, file) } else { None }
+    }
+
+    /// The files to be handed over to who wants part of this one.
+    fn due(&self, wanted: Wanted) -> Vec<(u64, u64)> {
+        match wanted.offset {
+            0 => self.helpers.ahead.read(wanted.process, wanted.file),
+            _ => Vec::new(),
+        }
     }
 
     /// Reads, whatever it takes, and replies.
     fn read(&self, wanted: Wanted, size: u32, reply: ReplyData) {
         match self.fs().read(wanted.file, wanted.offset, size) {
             Ok(data) => {
-                if let Some(next) = self.answer(wanted, &data, reply) {
-                    self.helpers.ahead.hand_over_rest(next);
-                }
+                let files = self.due(wanted);
+                self.helpers.ahead.hand_over(&files, || self.answer(wanted, &data, reply));
             }
             Err(error) => reply.error(errno(&error)),
         }
@@ -268,9 +274,14 @@ impl Filesystem for Adapter {
         };
         match ready {
             Ok(Some(data)) => {
-                if let Some(next) = self.shared.answer(wanted, &data, reply) {
-                    self.with_reader(move |shared| shared.helpers.ahead.hand_over_rest(next));
+                let files = self.shared.due(wanted);
+                if files.is_empty() {
+                    return self.shared.answer(wanted, &data, reply);
                 }
+                self.with_reader(move |shared| {
+                    let answer = || shared.answer(wanted, &data, reply);
+                    shared.helpers.ahead.hand_over(&files, answer);
+                });
             }
             Ok(None) => self.with_reader(move |shared| shared.read(wanted, size, reply)),
             Err(error) => reply.error(errno(&error)),
@@ -301,15 +312,19 @@ impl Filesystem for Adapter {
     ) {
         let _next = self.linger.request();
         self.shared.helpers.live.listed();
+        let ahead = &self.shared.helpers.ahead;
         match fill_plus(&**self.shared.fs(), ino.0, offset, &self.lifetime, &mut reply, |_| ()) {
-            Ok(true) => reply.ok(),
+            Ok(true) => {
+                ahead.lists(request.pid(), ino.0, offset.saturating_sub(DOTS));
+                reply.ok();
+            }
             Ok(false) => {
-                let (process, folder) = (request.pid(), ino.0);
-                if !self.shared.helpers.ahead.listed(process, folder) {
+                let files = ahead.listed(request.pid(), ino.0);
+                if files.is_empty() {
                     return reply.ok();
                 }
                 self.with_reader(move |shared| {
-                    shared.helpers.ahead.hand_over(process, folder, || reply.ok());
+                    shared.helpers.ahead.hand_over(&files, || reply.ok());
                 });
             }
             Err(error) => reply.error(errno(&error)),

@@ -4,7 +4,8 @@
 //! Whoever walks a tree and reads all of its files, as tar does, asks for each small one in a
 //! message of its own and waits for the answer: most of the time goes into waking one another. So
 //! when such a walker has listed a folder, the small files in it are put into the kernel's cache
-//! before it is told that the list is at its end, which it must ask for in any case. Some files
+//! before it is told that the list is at its end, which it must ask for in any case. One that reads
+//! each file as soon as it is listed gets the others before it is answered the first. Some files
 //! are left out on purpose: that they are asked for shows that the walker goes on reading.
 
 use std::collections::HashMap;
@@ -36,6 +37,8 @@ const PAGE: u64 = 4096;
 const LOOKED: u32 = 1024;
 /// So many files are handed over before their reader goes on; the rest while it is busy with them.
 const FIRST: usize = 8;
+/// Fewer are not handed over: to wake another thread costs more than to be asked for one.
+const FEWEST: usize = 2;
 /// Walkers that are remembered.
 const WALKERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Folders of a walker that are remembered.
@@ -96,21 +99,15 @@ enum Job {
     File(u64, u64),
 }
 
-/// Files of a folder, from an offset of its list on, that a process comes to next.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HandOver {
-    process: u32,
-    folder: u64,
-    from: u64,
-}
+/// Small files, and their lengths.
+type Files = Vec<(u64, u64)>;
 
 /// A process that lists folders.
 #[derive(Debug, Default)]
 struct Walker {
-    /// Of folders that it listed but that were not handed over whole: the first file that was not,
-    /// and the offset in the list to go on at.
-    rest: HashMap<u64, (u64, u64)>,
-    /// The folder that it listed last.
+    /// Folders that it lists or has listed, but that were not handed over whole.
+    rest: HashMap<u64, Rest>,
+    /// The folder that it listed, or was handed over, last.
     last: u64,
     /// How many files of those folders it asked for.
     asked: u32,
@@ -118,6 +115,15 @@ struct Walker {
     unasked: u32,
     /// How many were considered.
     count: u32,
+}
+
+/// What is not handed over of a folder.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    /// When this file is asked for, it is time to; or any file.
+    first: Option<u64>,
+    /// The offset in the list to go on at.
+    from: u64,
 }
 
 impl Ahead {
@@ -182,55 +188,54 @@ impl Ahead {
         with(walkers.get_or_insert_mut(process, Walker::default))
     }
 
-    /// A process listed a folder; whether files of it are to be [handed over](Ahead::hand_over)
-    /// before it is told so.
-    pub(super) fn listed(&self, process: u32, folder: u64) -> bool {
-        self.notifier.get().is_some()
-            && self.walker(process, |walker| {
-                walker.last = folder;
-                walker.asked >= TRUSTED
-            })
+    /// A process lists a folder from an offset on.
+    pub(super) fn lists(&self, process: u32, folder: u64, from: u64) {
+        if self.notifier.get().is_some() {
+            self.walker(process, |walker| {
+                if from == 0 || !walker.rest.contains_key(&folder) {
+                    walker.leave(folder, Rest { first: None, from });
+                }
+            });
+        }
     }
 
-    /// Hands over files of a folder that a process has listed, and is told so with `reply`. It
-    /// takes another thread than the event loop: the kernel may first want files answered that it
-    /// has asked for.
-    pub(super) fn hand_over(&self, process: u32, folder: u64, reply: impl FnOnce()) {
-        let files = self.choose(process, folder, 0);
-        let (first, rest) = files.split_at(files.len().min(FIRST));
-        self.store(first);
-        reply();
-        self.store(rest);
+    /// A process listed a folder; the files in it to be [handed over](Ahead::hand_over).
+    pub(super) fn listed(&self, process: u32, folder: u64) -> Files {
+        let rest = self.walker(process, |walker| {
+            walker.last = folder;
+            let trusted = walker.is_trusted();
+            walker.rest.get(&folder).copied().filter(|rest| trusted && rest.first.is_none())
+        });
+        rest.map_or_else(Files::new, |rest| self.choose(process, folder, rest.from, None))
     }
 
-    /// Hands over what else a folder has. As [`Ahead::hand_over`].
-    pub(super) fn hand_over_rest(&self, next: HandOver) {
-        self.store(&self.choose(next.process, next.folder, next.from));
-    }
-
-    /// A process was answered the first bytes of a file; what is to be handed over then.
-    pub(super) fn read(&self, process: u32, file: u64) -> Option<HandOver> {
-        let folder = self.shown.fs().parent(file).ok()?;
+    /// A process is to be answered the first bytes of a file; what is to be handed over then.
+    pub(super) fn read(&self, process: u32, file: u64) -> Files {
+        let Ok(folder) = self.shown.fs().parent(file) else { return Files::new() };
         let next = self.walker(process, |walker| {
             let rest = walker.rest.get(&folder).copied();
             if walker.last == folder || rest.is_some() {
                 walker.asked = walker.asked.saturating_add(1);
                 walker.unasked = 0;
             }
-            rest.filter(|(first, _)| *first == file).map(|(_, next)| next)
+            let trusted = walker.is_trusted();
+            rest.filter(|rest| trusted && rest.first.is_none_or(|first| first == file))
         });
-        next.map(|from| HandOver { process, folder, from })
+        next.map_or_else(Files::new, |rest| self.choose(process, folder, rest.from, Some(file)))
     }
 
-    /// The files of a folder to hand over, with their lengths, from an offset of its list on.
-    fn choose(&self, process: u32, folder: u64, from: u64) -> Vec<(u64, u64)> {
-        let (mut files, mut bytes, mut rest, mut looked) = (Vec::new(), 0, None, 0);
+    /// The files of a folder to hand over, from an offset of its list on, after `read`.
+    fn choose(&self, process: u32, folder: u64, from: u64, read: Option<u64>) -> Files {
+        let (mut files, mut bytes, mut rest, mut looked) = (Files::new(), 0, None, 0);
         let listed = self.shown.fs().list_with_attrs(folder, from, &mut |entry, attr| {
             looked += 1;
-            if attr.kind == Kind::File && (1..=SMALL).contains(&attr.size) {
+            if read == Some(entry.ino) {
+                // Who came to it has done with those before it.
+                files.clear();
+            } else if attr.kind == Kind::File && (1..=SMALL).contains(&attr.size) {
                 bytes += attr.size.next_multiple_of(PAGE);
                 if bytes > WINDOW {
-                    rest = Some((entry.ino, entry.next));
+                    rest = Some(Rest { first: Some(entry.ino), from: entry.next });
                     return false;
                 }
                 files.push((entry.ino, attr.size));
@@ -239,8 +244,17 @@ impl Ahead {
         });
         match listed {
             Ok(()) => self.walker(process, |walker| walker.choose(folder, files, rest)),
-            Err(_) => Vec::new(),
+            Err(_) => Files::new(),
         }
+    }
+
+    /// Hands over files to a process, which goes on once there is a `reply`. It takes another
+    /// thread than the event loop: the kernel may first want files answered that it has asked for.
+    pub(super) fn hand_over(&self, files: &[(u64, u64)], reply: impl FnOnce()) {
+        let (first, rest) = files.split_at(files.len().min(FIRST));
+        self.store(first);
+        reply();
+        self.store(rest);
     }
 
     /// Puts files into the kernel's cache.
@@ -270,20 +284,25 @@ fn inflate(fs: &ArchiveFs, job: Job) {
 }
 
 impl Walker {
-    /// Which of these files of a folder to hand over; `rest` is where to go on with it.
-    fn choose(
-        &mut self,
-        folder: u64,
-        mut files: Vec<(u64, u64)>,
-        rest: Option<(u64, u64)>,
-    ) -> Vec<(u64, u64)> {
+    fn is_trusted(&self) -> bool {
+        self.asked >= TRUSTED
+    }
+
+    /// Something of a folder is not handed over.
+    fn leave(&mut self, folder: u64, rest: Rest) {
         if self.rest.len() >= FOLDERS {
             self.rest.clear();
         }
-        match rest {
-            Some(rest) => self.rest.insert(folder, rest),
-            None => self.rest.remove(&folder),
-        };
+        self.rest.insert(folder, rest);
+    }
+
+    /// Which of these files of a folder to hand over; `rest` is where to go on with it.
+    fn choose(&mut self, folder: u64, mut files: Files, rest: Option<Rest>) -> Files {
+        self.last = folder;
+        self.rest.remove(&folder);
+        if let Some(rest) = rest {
+            self.leave(folder, rest);
+        }
         files.retain(|_| {
             self.count = self.count.wrapping_add(1);
             let kept = !self.count.is_multiple_of(LEFT_OUT);
@@ -293,6 +312,9 @@ impl Walker {
         if self.unasked > DOUBTED {
             (self.asked, self.unasked) = (0, 0);
             self.rest.clear();
+            files.clear();
+        }
+        if files.len() < FEWEST {
             files.clear();
         }
         files

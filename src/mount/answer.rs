@@ -20,7 +20,7 @@ const SEEK_DATA: i32 = 3;
 /// lseek(2)'s way of asking for a hole.
 const SEEK_HOLE: i32 = 4;
 /// How far the kernel's offsets into a listing are ahead of the file system's: "." and "..".
-const DOTS: u64 = 2;
+pub(super) const DOTS: u64 = 2;
 /// fallocate(2): the size stays.
 const KEEP_SIZE: i32 = 1;
 /// fallocate(2): make a hole.

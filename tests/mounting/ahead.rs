@@ -65,6 +65,30 @@ fn who_lists_and_reads_everything_is_handed_small_files_unasked() {
 }
 
 #[test]
+fn who_reads_each_file_as_soon_as_it_is_listed_is_handed_the_others() {
+    // Also those that the kernel has not been told of by then.
+    for (folders, files) in [(40, 50), (3, 900)] {
+        let (_scratch, source, archive) = many(folders, files);
+        let mount = Mount::new(&archive);
+        let mut count = 0;
+        for folder in fs::read_dir(mount.path()).unwrap() {
+            for file in fs::read_dir(folder.unwrap().path()).unwrap() {
+                let file = file.unwrap().path();
+                let below = file.strip_prefix(mount.path()).unwrap();
+                assert_eq!(fs::read(&file).unwrap(), fs::read(source.join(below)).unwrap());
+                count += 1;
+            }
+        }
+        assert_eq!(count, folders * files);
+        let told = live(mount.path());
+        let reads = number(&told, "/messages/reads");
+        let handed = number(&told, "/handed_over/files");
+        assert!(handed > count as u64 / 2, "{told}");
+        assert!(reads < count as u64 / 2, "{told}");
+    }
+}
+
+#[test]
 fn who_only_lists_is_handed_nothing() {
     let (_scratch, _, archive) = many(40, 50);
     let mount = Mount::new(&archive);
