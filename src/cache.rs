@@ -249,13 +249,16 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         result
     }
 
-    /// The value of `key`, if it is there; it does not count as used.
-    #[must_use]
-    pub fn peek(&self, key: &K) -> Option<Arc<V>> {
-        match &lock(self.shard(key)).entry(key)?.slot {
-            Slot::Ready(value) => Some(Arc::clone(value)),
-            Slot::Loading(_) => None,
-        }
+    /// The value of `key`, if it is there and `will_do`; else it does not count as used.
+    pub fn ready(&self, key: &K, will_do: impl FnOnce(&V) -> bool) -> Option<Arc<V>> {
+        let mut shard = lock(self.shard(key));
+        let value = match &shard.entry(key)?.slot {
+            Slot::Ready(value) if will_do(value) => Arc::clone(value),
+            _ => return None,
+        };
+        shard.used(key);
+        shard.counts.hits += 1;
+        Some(value)
     }
 
     /// A value that is there weighs less, or more, than was said.
@@ -354,6 +357,21 @@ mod tests {
         assert_eq!(loads.load(Ordering::Relaxed), 4, "1 was used after 2 and stays");
         get(2);
         assert_eq!(loads.load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn what_is_ready_counts_as_used_only_if_it_will_do() {
+        let cache: Cache<u32, u32, ()> = Cache::new(100);
+        assert_eq!(cache.ready(&1, |_| true), None);
+        cache.get(1, 5, || (), || Ok(7)).unwrap();
+        assert_eq!(cache.ready(&1, |value| *value == 8), None);
+        assert_eq!((cache.counts().hits, cache.counts().misses), (0, 1));
+        (2..4).for_each(|key| drop(cache.get(key, 5, || (), || Ok(7))));
+        assert_eq!(cache.ready(&1, |value| *value == 7).as_deref(), Some(&7));
+        assert_eq!((cache.counts().hits, cache.counts().misses), (1, 3));
+        // A scan does not throw it out.
+        (10..100).for_each(|key| drop(cache.get(key, 5, || (), || Ok(7))));
+        assert!(cache.ready(&1, |_| true).is_some() && cache.ready(&2, |_| true).is_none());
     }
 
     #[test]

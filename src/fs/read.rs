@@ -280,11 +280,13 @@ impl ArchiveFs {
         }
         self.pieces(extent, from, to, |piece| {
             let wanted = piece.end();
-            if gather.only_ready && !self.store.is_ready(piece.frame, wanted) {
-                return Err(Failure::Unready);
-            }
-            let frame = self.store.frame(piece.frame, piece.inflated, wanted);
-            let frame = frame.map_err(Failure::Store)?;
+            let frame = match gather.only_ready {
+                true => self.store.ready(piece.frame, wanted).ok_or(Failure::Unready)?,
+                false => {
+                    let frame = self.store.frame(piece.frame, piece.inflated, wanted);
+                    frame.map_err(Failure::Store)?
+                }
+            };
             let range = piece.offset as usize..wanted as usize;
             gather.last = Some(piece.frame);
             if let Some(whole) = frame.whole() {

@@ -262,11 +262,10 @@ impl Store {
         FrameId { segment, ..id }
     }
 
-    /// Whether the first `wanted` bytes of a frame are in the working set.
+    /// A frame whose first `wanted` bytes are in the working set, if they are.
     #[must_use]
-    pub fn is_ready(&self, id: FrameId, wanted: u32) -> bool {
-        let frame = self.working_set.frames.peek(&self.number(id));
-        frame.is_some_and(|frame| frame.has(wanted as usize))
+    pub fn ready(&self, id: FrameId, wanted: u32) -> Option<Arc<Frame>> {
+        self.working_set.frames.ready(&self.number(id), |frame| frame.has(wanted as usize))
     }
 
     /// Calls `with` with the first `wanted` bytes at least of a frame.

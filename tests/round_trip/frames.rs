@@ -54,12 +54,12 @@ fn a_frame_is_inflated_as_far_as_it_is_wanted_and_goes_on_from_there() {
 #[test]
 fn what_is_about_to_be_read_is_inflated_that_far() {
     let (_scratch, store, _) = one_frame();
-    assert!(!store.is_ready(ID, 1));
+    assert!(store.ready(ID, 1).is_none());
     store.prefetch(ID, 300 << 10).unwrap();
-    assert!(store.is_ready(ID, 300 << 10) && !store.is_ready(ID, LENGTH));
+    assert!(store.ready(ID, 300 << 10).is_some() && store.ready(ID, LENGTH).is_none());
     assert!(store.inflated_bytes() < u64::from(LENGTH));
     store.prefetch(ID, u32::MAX).unwrap();
-    assert!(store.is_ready(ID, LENGTH));
+    assert!(store.ready(ID, LENGTH).is_some());
     assert_eq!(store.inflated_bytes(), u64::from(LENGTH));
     // There is none behind the last one of a segment.
     store.prefetch(FrameId { frame: 1, ..ID }, u32::MAX).unwrap();
