@@ -5,15 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use memmap2::{Advice, MmapMut};
-
 use crate::process::{Stop, output};
 
 const DROP: &str = "/proc/sys/vm/drop_caches";
 /// How many bytes of a file may stay in memory: what the kernel read ahead meanwhile.
 const LEFT: u64 = 1 << 20;
-/// Bytes of a page, or less.
-const PAGE: usize = 4096;
 /// The programs of the workloads.
 const TOOLS: [&str; 3] = ["find", "ls", "tar"];
 /// Smaller files are not looked at.
@@ -28,26 +24,6 @@ pub fn drop_caches() -> Result<(), Stop> {
     fs::write(DROP, "3").map_err(|error| {
         Stop::Broken(format!("{DROP}: {error}; cold figures need root and a kernel that obeys"))
     })
-}
-
-/// Writes to a third of the memory that is free.
-///
-/// A virtual machine gives memory that is free back to its host, and waits for the host when it
-/// touches that again. What one peer freed would be at the cost of whoever is measured next.
-///
-/// # Errors
-/// If it cannot be had.
-pub fn touch_memory() -> Result<(), Stop> {
-    let broken = |error| Stop::broken("memory", error);
-    let text = fs::read_to_string("/proc/meminfo").map_err(broken)?;
-    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = available.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
-    let length = kib.unwrap_or(0) / 3 * 1024;
-    let mut memory = MmapMut::map_anon(length.max(PAGE)).map_err(broken)?;
-    // By the megabyte it is quicker, where the kernel can.
-    let _ = memory.advise(Advice::HugePage);
-    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
-    Ok(())
 }
 
 /// Runs the programs of the workloads on nothing: the time to read them is not a peer's.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::cold::{check_cold, drop_caches, touch_memory, warm_tools};
+use crate::cold::{check_cold, drop_caches, warm_tools};
 use crate::mounted::Mounted;
 use crate::peer::{Peer, archive_bytes};
 use crate::process::{Stop, interrupted, output};
@@ -282,7 +282,6 @@ impl Field<'_> {
         how: crate::mounted::How,
     ) -> Result<Vec<Result<Sample, Failure>>, Stop> {
         drop_caches()?;
-        touch_memory()?;
         check_cold(archive)?;
         self.check_source_cold()?;
         warm_tools()?;
