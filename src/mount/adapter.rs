@@ -15,7 +15,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, SmallFiles};
 use super::answer::{DOTS, errno, fill, fill_plus, find, seek, target, xattr, xattr_names};
 use super::attributes::{bare_folder, file_attr};
 use super::linger::Linger;
@@ -110,10 +110,10 @@ impl Shared {
     }
 
     /// The files to be handed over to who wants part of this one.
-    fn due(&self, wanted: Wanted) -> Vec<(u64, u64)> {
+    fn due(&self, wanted: Wanted) -> SmallFiles {
         match wanted.offset {
             0 => self.helpers.ahead.read(wanted.process, wanted.file),
-            _ => Vec::new(),
+            _ => SmallFiles::new(),
         }
     }
 

@@ -99,8 +99,8 @@ enum Job {
     File(u64, u64),
 }
 
-/// Small files, and their lengths.
-type Files = Vec<(u64, u64)>;
+/// Inodes of small files, and their lengths in bytes.
+pub(super) type SmallFiles = Vec<(u64, u64)>;
 
 /// A process that lists folders.
 #[derive(Debug, Default)]
@@ -200,18 +200,18 @@ impl Ahead {
     }
 
     /// A process listed a folder; the files in it to be [handed over](Ahead::hand_over).
-    pub(super) fn listed(&self, process: u32, folder: u64) -> Files {
+    pub(super) fn listed(&self, process: u32, folder: u64) -> SmallFiles {
         let rest = self.walker(process, |walker| {
             walker.last = folder;
             let trusted = walker.is_trusted();
             walker.rest.get(&folder).copied().filter(|rest| trusted && rest.first.is_none())
         });
-        rest.map_or_else(Files::new, |rest| self.choose(process, folder, rest.from, None))
+        rest.map_or_else(SmallFiles::new, |rest| self.choose(process, folder, rest.from, None))
     }
 
     /// A process is to be answered the first bytes of a file; what is to be handed over then.
-    pub(super) fn read(&self, process: u32, file: u64) -> Files {
-        let Ok(folder) = self.shown.fs().parent(file) else { return Files::new() };
+    pub(super) fn read(&self, process: u32, file: u64) -> SmallFiles {
+        let Ok(folder) = self.shown.fs().parent(file) else { return SmallFiles::new() };
         let next = self.walker(process, |walker| {
             let rest = walker.rest.get(&folder).copied();
             if walker.last == folder || rest.is_some() {
@@ -221,12 +221,14 @@ impl Ahead {
             let trusted = walker.is_trusted();
             rest.filter(|rest| trusted && rest.first.is_none_or(|first| first == file))
         });
-        next.map_or_else(Files::new, |rest| self.choose(process, folder, rest.from, Some(file)))
+        next.map_or_else(SmallFiles::new, |rest| {
+            self.choose(process, folder, rest.from, Some(file))
+        })
     }
 
     /// The files of a folder to hand over, from an offset of its list on, after `read`.
-    fn choose(&self, process: u32, folder: u64, from: u64, read: Option<u64>) -> Files {
-        let (mut files, mut bytes, mut rest, mut looked) = (Files::new(), 0, None, 0);
+    fn choose(&self, process: u32, folder: u64, from: u64, read: Option<u64>) -> SmallFiles {
+        let (mut files, mut bytes, mut rest, mut looked) = (SmallFiles::new(), 0, None, 0);
         let listed = self.shown.fs().list_with_attrs(folder, from, &mut |entry, attr| {
             looked += 1;
             if read == Some(entry.ino) {
@@ -244,7 +246,7 @@ impl Ahead {
         });
         match listed {
             Ok(()) => self.walker(process, |walker| walker.choose(folder, files, rest)),
-            Err(_) => Files::new(),
+            Err(_) => SmallFiles::new(),
         }
     }
 
@@ -297,7 +299,7 @@ impl Walker {
     }
 
     /// Which of these files of a folder to hand over; `rest` is where to go on with it.
-    fn choose(&mut self, folder: u64, mut files: Files, rest: Option<Rest>) -> Files {
+    fn choose(&mut self, folder: u64, mut files: SmallFiles, rest: Option<Rest>) -> SmallFiles {
         self.last = folder;
         self.rest.remove(&folder);
         if let Some(rest) = rest {

@@ -50,7 +50,7 @@ pub struct Options {
     pub nopoll: bool,
     /// Write down in this file in which order files are read.
     pub trace: Option<PathBuf>,
-    /// How many event loops serve the mount.
+    /// How many reads are served at a time.
     pub threads: Option<NonZeroUsize>,
     /// Mount over a folder even if it is not empty, or is a mount point.
     pub nonempty: bool,
