@@ -187,16 +187,27 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         &self.shards[self.place(key)]
     }
 
-    /// Drops values until those that are left fit the budget: of the shard of `key`, where
-    /// something has just come in, and of others where that has none.
-    fn make_room(&self, key: &K) {
+    /// Takes out values of a shard until all that are left fit the budget, or it has none.
+    fn evict(&self, shard: &mut Shard<K, V, E>) -> Vec<Entry<V, E>> {
+        let mut evicted = Vec::new();
+        while self.bytes.load(Ordering::Relaxed) > self.budget {
+            let Some(entry) = shard.evict() else { break };
+            self.bytes.fetch_sub(entry.weight, Ordering::Relaxed);
+            evicted.push(entry);
+        }
+        evicted
+    }
+
+    /// Makes room in other shards than that of `key`, where there was not enough.
+    fn make_room_beside(&self, key: &K) {
         let (own, shards) = (self.place(key), self.shards.len());
-        for at in (own..own + shards).map(|at| at % shards) {
-            while self.bytes.load(Ordering::Relaxed) > self.budget {
-                // Freed without the lock.
-                let Some(evicted) = lock(&self.shards[at]).evict() else { break };
-                self.bytes.fetch_sub(evicted.weight, Ordering::Relaxed);
+        for at in (own + 1..own + shards).map(|at| at % shards) {
+            if self.bytes.load(Ordering::Relaxed) <= self.budget {
+                return;
             }
+            let evicted = self.evict(&mut lock(&self.shards[at]));
+            // Freed without the lock.
+            drop(evicted);
         }
     }
 
@@ -215,7 +226,7 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
         lost: impl FnOnce() -> E,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<Arc<V>, E> {
-        let flight = {
+        let (flight, evicted) = {
             let mut shard = lock(self.shard(&key));
             match shard.used(&key).map(|entry| &entry.slot) {
                 Some(Slot::Ready(value)) => {
@@ -239,9 +250,11 @@ impl<K: Hash + Eq + Copy, V, E: Clone> Cache<K, V, E> {
             let slot = Slot::Loading(Arc::clone(&flight));
             let born = shard.clock;
             shard.slots.put(key, Entry { weight, born, slot });
-            flight
+            (flight, self.evict(&mut shard))
         };
-        self.make_room(&key);
+        // Freed without the lock.
+        drop(evicted);
+        self.make_room_beside(&key);
         let mut landing = Landing { cache: self, key, flight, lost: Some(lost) };
         let result = load().map(Arc::new);
         landing.lost = None;
@@ -301,23 +314,23 @@ struct Landing<'a, K: Hash + Eq + Copy, V, E: Clone, L: FnOnce() -> E> {
 
 impl<K: Hash + Eq + Copy, V, E: Clone, L: FnOnce() -> E> Landing<'_, K, V, E, L> {
     fn land(&self, result: Result<Arc<V>, E>) {
-        // Others may have loaded meanwhile what does not fit beside this, and could not make room:
-        // of what is not used any more, only the last one stays beyond the budget.
-        self.cache.make_room(&self.key);
-        {
+        let evicted = {
             let mut shard = lock(self.cache.shard(&self.key));
-            match &result {
-                Ok(value) => {
-                    if let Some(entry) = shard.entry(&self.key) {
-                        entry.slot = Slot::Ready(Arc::clone(value));
-                    }
-                }
-                Err(_) => {
-                    let weight = shard.remove(&self.key);
-                    self.cache.bytes.fetch_sub(weight, Ordering::Relaxed);
-                }
+            if result.is_err() {
+                let weight = shard.remove(&self.key);
+                self.cache.bytes.fetch_sub(weight, Ordering::Relaxed);
             }
-        }
+            // Others may have loaded meanwhile what does not fit beside this, and could not make
+            // room. Of what is not used any more, only the last one stays beyond the budget; so
+            // nothing may land between making room, which passes over this one, and its landing.
+            let evicted = self.cache.evict(&mut shard);
+            if let (Ok(value), Some(entry)) = (&result, shard.entry(&self.key)) {
+                entry.slot = Slot::Ready(Arc::clone(value));
+            }
+            evicted
+        };
+        drop(evicted);
+        self.cache.make_room_beside(&self.key);
         self.flight.land(result);
     }
 }
@@ -379,21 +392,16 @@ mod tests {
         let cache: Cache<u8, u32, ()> = Cache::new(1000);
         let loads = AtomicU32::new(0);
         let start = std::sync::Barrier::new(16);
+        let load = || {
+            loads.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            Ok(9)
+        };
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
                     start.wait();
-                    let value = cache.get(
-                        7,
-                        10,
-                        || (),
-                        || {
-                            loads.fetch_add(1, Ordering::Relaxed);
-                            std::thread::sleep(std::time::Duration::from_millis(20));
-                            Ok(9)
-                        },
-                    );
-                    assert_eq!(*value.unwrap(), 9);
+                    assert_eq!(*cache.get(7, 10, || (), load).unwrap(), 9);
                 });
             }
         });
@@ -439,22 +447,33 @@ mod tests {
         assert_eq!(cache.bytes.load(Ordering::Relaxed), budget);
     }
 
-    #[test]
-    fn of_what_does_not_fit_together_only_the_last_one_stays() {
-        let cache: Cache<u32, u32, ()> = Cache::new(10);
+    /// Four threads load what does not fit together into a cache of `budget` bytes.
+    fn load_at_once(budget: u64, weight: u64) -> Counts {
+        let cache: Cache<u32, u32, ()> = Cache::new(budget);
         let start = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {
             for key in 0..4 {
                 let (cache, start) = (&cache, &start);
-                let load = move || {
-                    start.wait();
-                    Ok(key)
-                };
-                scope.spawn(move || cache.get(key, 30, || (), load));
+                let load = move || Ok((start.wait(), key).1);
+                scope.spawn(move || cache.get(key, weight, || (), load));
             }
         });
-        assert_eq!(cache.counts().bytes, 30);
-        assert_eq!(cache.counts().evicted, 3);
+        assert_eq!(cache.bytes.load(Ordering::Relaxed), cache.counts().bytes);
+        cache.counts()
+    }
+
+    #[test]
+    fn of_what_does_not_fit_together_only_the_last_one_stays() {
+        for _ in 0..500 {
+            let counts = load_at_once(10, 30);
+            assert_eq!(counts.bytes, 30);
+            assert_eq!(counts.evicted, 3);
+        }
+        // In several shards, two that land at once may each make the other go.
+        for _ in 0..100 {
+            let counts = load_at_once(4 * SHARD_BYTES, 5 * SHARD_BYTES);
+            assert!(counts.bytes <= 5 * SHARD_BYTES && counts.evicted >= 3, "{counts:?}");
+        }
     }
 
     #[test]
