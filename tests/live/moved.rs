@@ -2,13 +2,17 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use packfs::storage::Lock;
 
 use super::with_store;
 use crate::support::command::packfs;
 use crate::support::mount::{need_fuse, unmount_once_free};
 use crate::support::tree::Folder;
-use crate::support::{Mount, Scratch};
+use crate::support::{Mount, Scratch, patience};
 
 /// A store, another one, and a folder to mount on.
 fn two() -> (Scratch, PathBuf, PathBuf, PathBuf) {
@@ -21,9 +25,18 @@ fn two() -> (Scratch, PathBuf, PathBuf, PathBuf) {
     (scratch, store, other, folder)
 }
 
-fn write(folder: &std::path::Path) {
+fn write(folder: &Path) {
     fs::write(folder.join("new"), "written").unwrap();
     File::open(folder.join("new")).unwrap().sync_all().unwrap();
+}
+
+/// Waits until nobody writes to a store: `packfs umount` does not know where a moved one is.
+fn await_writer(store: &Path) {
+    let start = Instant::now();
+    while Lock::watch(store).unwrap().is_none() {
+        assert!(start.elapsed() < patience(), "{}: still written to", store.display());
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -59,12 +72,13 @@ fn a_store_in_the_place_of_one_that_was_moved_is_left_alone() {
     packfs!("flush", folder).run().fails(1, &["nobody answers", "moved"]);
     fs::write(folder.join("last"), vec![7; 3_000_000]).unwrap();
     // As long as it may take to be packed by itself.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(2));
     let outcome = packfs!("umount", folder).run();
     outcome.fails(1, &["unmounted", "moved", "journal"]);
     assert_eq!(packfs!("cat", store, "other").run().ok().text(), "other");
     assert_eq!(packfs!("ls", store).run().ok().text(), packfs!("ls", other).run().ok().text());
     packfs!("fsck", "--deep", store).run().ok();
+    await_writer(&away);
     let mount = Mount::writable(&away, &[]);
     assert_eq!(fs::read(mount.path().join("new")).unwrap(), b"written");
     assert_eq!(fs::read(mount.path().join("last")).unwrap(), vec![7; 3_000_000]);
