@@ -39,20 +39,6 @@ pub fn map<T: Sync, S, R: Send>(
     done.into_iter().map(|(_, made)| made).collect()
 }
 
-/// What both make, at the same time: `other` in a thread of its own.
-pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("both".to_owned());
-        match thread.spawn_scoped(scope, &other) {
-            Ok(thread) => {
-                let here = here();
-                (thread.join().unwrap_or_else(|panic| resume_unwind(panic)), here)
-            }
-            Err(_) => (other(), here()),
-        }
-    })
-}
-
 /// How many threads do as much at a time as can be done.
 #[must_use]
 pub fn processors() -> usize {

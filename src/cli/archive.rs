@@ -53,24 +53,22 @@ pub(super) fn snapshot_name(name: &str) -> Result<String, Cause> {
     if valid_snapshot_name(name) { Ok(name.to_owned()) } else { Err(Cause::SnapshotName) }
 }
 
-/// As [`open`], and says so if another root is shown than was meant.
+/// As [`begin`], with all of its index.
 pub(super) fn open_to_read(
     path: &Path,
     at: At,
     working_set: Option<u64>,
 ) -> Result<ArchiveFs, Failure> {
-    let fs = open(path, at, working_set, Owner::default())?;
-    if let Some(doubt) = fs.store().doubt() {
-        complain(&format!("{doubt}; an older root is shown"));
-    }
+    let fs = begin(path, at, working_set, Owner::default())?;
+    fs.store().check_index()?;
     Ok(fs)
 }
 
-/// Opens the archive at `path`, at one of its roots; its files belong to `owner` where that says
-/// so.
+/// Opens the archive at `path`, at one of its roots, while its index is still being read; its files
+/// belong to `owner` where that says so. Says so if another root is shown than was meant.
 ///
 /// The working set is a part of the machine's memory if it is not given.
-pub(super) fn open(
+pub(super) fn begin(
     path: &Path,
     at: At,
     working_set: Option<u64>,
@@ -78,7 +76,10 @@ pub(super) fn open(
 ) -> Result<ArchiveFs, Failure> {
     let mut options = OpenOptions { at, ..OpenOptions::default() };
     options.working_set = working_set.unwrap_or(options.working_set);
-    let store = Store::open(storage(path)?, options)?;
+    let store = Store::begin(storage(path)?, options)?;
+    if let Some(doubt) = store.doubt() {
+        complain(&format!("{doubt}; an older root is shown"));
+    }
     Ok(ArchiveFs::new(Arc::new(store), owner))
 }
 

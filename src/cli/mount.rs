@@ -150,6 +150,10 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     let (files, packer) = open(&archive, &options)?;
     let refused = |error| Failure::Failed(format!("cannot watch for signals: {error}"));
     let mut signals = SignalWatch::new().map_err(refused)?;
+    let frozen = match &files {
+        Files::Frozen(fs) => Some(Arc::clone(fs)),
+        Files::Live(_) => None,
+    };
     let mounted = match mount(files, &archive, &args.dir, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -161,6 +165,8 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
         }
     };
     signals.start(mounted.detacher()).map_err(refused)?;
+    // Its folders can be listed by now. Whoever waits for the mount gets a sound one, or is told.
+    frozen.map_or(Ok(()), |fs| fs.store().check_index())?;
     if args.background && !background::released()? {
         // The parent is gone or has given up: nobody wants this mount.
         drop(mounted);
@@ -224,7 +230,7 @@ fn open(archive: &Path, options: &Options) -> Result<(Files, Option<Packer>), Fa
     if !options.writable {
         let owner = Owner { uid: options.uid, gid: options.gid };
         let at = archive::shown(options.snapshot.as_deref());
-        let fs = archive::open(archive, at, options.working_set, owner)?;
+        let fs = archive::begin(archive, at, options.working_set, owner)?;
         return Ok((Files::Frozen(Arc::new(fs)), None));
     }
     archive::storage(archive)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use rustix::fs::{Dir, FileType, OFlags};
 
-use super::archive::open;
+use super::archive::begin;
 use super::failure::complain;
 use super::output::print;
 use super::progress::{Progress, catch_interrupts};
@@ -93,7 +93,7 @@ fn attempt(source: &Path, temp: &Path, progress: &Progress) -> Result<Trial, Fai
     let dir = temp.join("mount");
     std::fs::create_dir(&dir)?;
     let start = Instant::now();
-    let fs = open(&image, At::Head, None, Owner::default())?;
+    let fs = begin(&image, At::Head, None, Owner::default())?;
     let mounted = mount(Files::Frozen(Arc::new(fs)), &image, &dir, &Options::default())
         .map_err(|error| Failure::Failed(error.to_string()))?;
     std::fs::read_dir(&dir)?.next();

@@ -15,7 +15,7 @@ const GOING_ON: u64 = 256 << 10;
 
 impl Store {
     pub(super) fn damaged(&self, id: FrameId, problem: Problem) -> Error {
-        match self.index.frame(id) {
+        match self.index().frame(id) {
             None => Error::new(&self.name(), Missing),
             Some((record, pack)) => {
                 let place = self.storage.locate(&pack::key(&pack));
@@ -46,7 +46,7 @@ impl Store {
     /// A frame for the working set, of which the first `wanted` bytes are inflated.
     pub(super) fn load(&self, id: FrameId, wanted: u32) -> Result<Frame, Error> {
         let (record, pack) =
-            self.index.frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
+            self.index().frame(id).ok_or_else(|| Error::new(&self.name(), Missing))?;
         if pack == NO_PACK {
             return Err(Error::new(&self.name(), Cause::GivenUp));
         }

@@ -5,6 +5,7 @@ mod frame;
 mod keys;
 mod load;
 mod lost;
+mod opening;
 pub mod snapshots;
 mod working_set;
 
@@ -18,20 +19,18 @@ pub use keys::{
 };
 
 pub use lost::lost_root;
+pub use opening::open_segment;
 pub use working_set::{WorkingSet, default_working_set};
 
+use opening::{Opened, Opening};
 use working_set::weight;
 
 use crate::buffers::Buffers;
 use crate::cache::Counts;
-use crate::format::{
-    Config, ENVELOPE_LEN, FormatError, Id, Kind, MAX_TABLE, ObjectRef, Problem, Root, Section,
-    Segment, check, compatible,
-};
+use crate::format::{Config, FormatError, Id, Kind, ObjectRef, Problem, Root, Section, compatible};
 use crate::index::{FrameId, Index, Missing, Origin};
-use crate::parallel::both;
 use crate::parity::Healer;
-use crate::storage::{Bytes, Lease, Storage, StorageError};
+use crate::storage::{Lease, Storage, StorageError};
 use crate::tree::{self, Tree};
 
 /// A frame is inflated ahead of its reader where so many of its length may be.
@@ -76,11 +75,8 @@ pub struct Store {
     storage: Arc<dyn Storage>,
     config: Config,
     head: Head,
-    /// Compatible features of what a new root would name.
-    compatible: u32,
-    index: Index,
+    opening: Opening,
     tree: Tree,
-    origins: Vec<Origin>,
     working_set: Arc<WorkingSet>,
     /// Numbers of the index's segments in the working set.
     numbers: Vec<u32>,
@@ -93,7 +89,16 @@ impl Store {
     /// # Errors
     /// If it is no archive, or one of these is missing or does not check out.
     pub fn open(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self, Error> {
-        Self::open_with(storage, &options.at, Arc::new(WorkingSet::new(options.working_set)))
+        Self::begin(storage, options)?.complete()
+    }
+
+    /// As [`Store::open`], but its index is still being read: who needs that waits for it, and
+    /// reads nothing if it does not check out, which [`Store::check_index`] tells.
+    ///
+    /// # Errors
+    /// If it is no archive, or one of these but the index is missing or does not check out.
+    pub fn begin(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self, Error> {
+        Self::begin_with(storage, &options.at, Arc::new(WorkingSet::new(options.working_set)))
     }
 
     /// Opens a root that there is now, for whoever goes on from this one, or looks at both: with
@@ -102,10 +107,11 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn also(&self, at: &At) -> Result<Self, Error> {
-        Self::open_with(Arc::clone(&self.storage), at, Arc::clone(&self.working_set))
+        let (storage, working_set) = (Arc::clone(&self.storage), Arc::clone(&self.working_set));
+        Self::begin_with(storage, at, working_set)?.complete()
     }
 
-    fn open_with(
+    fn begin_with(
         storage: Arc<dyn Storage>,
         at: &At,
         working_set: Arc<WorkingSet>,
@@ -122,29 +128,28 @@ impl Store {
             }
         };
         let root = &head.root;
-        let open = |object| open_segment(&*storage, object).map_err(Error::of_named);
         // Both wait for the disk: at the same time.
-        let (segments, tree) = both(
-            || root.segments.iter().map(open).collect::<Result<Vec<_>, _>>(),
-            || open_tree(&storage, &root.tree),
-        );
-        let (segments, bits): (Vec<_>, Vec<u32>) = segments?.into_iter().unzip();
-        let (index, tree) = (Index::new(segments), tree?);
-        let compatible = bits.into_iter().fold(head.compatible | tree.compatible(), |a, b| a | b);
-        let origins = tree.footer().origins.iter().map(|origin| index.origin(origin)).collect();
+        let opening = Opening::start(&storage, root);
+        let tree = open_tree(&storage, &root.tree)?;
         let numbers = root.segments.iter().map(|object| working_set.number(object.id)).collect();
-        Ok(Self {
-            storage,
-            config,
-            head,
-            compatible,
-            index,
-            tree,
-            origins,
-            working_set,
-            numbers,
-            healer: Healer::default(),
-        })
+        let healer = Healer::default();
+        Ok(Self { storage, config, head, opening, tree, working_set, numbers, healer })
+    }
+
+    fn complete(self) -> Result<Self, Error> {
+        self.check_index().map(|()| self)
+    }
+
+    /// Waits until its index is read.
+    ///
+    /// # Errors
+    /// If it is missing or does not check out.
+    pub fn check_index(&self) -> Result<(), Error> {
+        self.opened().error.clone().map_or(Ok(()), Err)
+    }
+
+    fn opened(&self) -> &Opened {
+        self.opening.opened(&*self.storage, &self.head.root, &self.tree)
     }
 
     /// Why the root that it was opened at may not be the one that was meant (the newest, if no
@@ -158,7 +163,7 @@ impl Store {
     /// does not know them may read, but not write.
     #[must_use]
     pub fn compatible(&self) -> u32 {
-        self.compatible
+        self.head.compatible | self.tree.compatible() | self.opened().compatible
     }
 
     /// Another tree of the same storage.
@@ -208,7 +213,7 @@ impl Store {
     /// Its index.
     #[must_use]
     pub fn index(&self) -> &Index {
-        &self.index
+        &self.opened().index
     }
 
     /// Its tree.
@@ -234,7 +239,8 @@ impl Store {
     /// # Errors
     /// If the tree names no such origin.
     pub fn origin(&self, slot: u32) -> Result<&Origin, Missing> {
-        (slot as usize).checked_sub(1).and_then(|slot| self.origins.get(slot)).ok_or(Missing)
+        let slot = (slot as usize).checked_sub(1).ok_or(Missing)?;
+        self.opened().origins.get(slot).ok_or(Missing)
     }
 
     /// Buffers to put together in what comes from several frames.
@@ -305,7 +311,7 @@ impl Store {
     /// # Errors
     /// As [`Store::reach`].
     pub fn prefetch(&self, id: FrameId, wanted: u32) -> Result<(), Error> {
-        let Some((record, _)) = self.index.frame(id) else { return Ok(()) };
+        let Some((record, _)) = self.index().frame(id) else { return Ok(()) };
         if u64::from(record.inflated) * FRAMES > self.ahead() {
             return Ok(());
         }
@@ -443,23 +449,4 @@ fn open_root(storage: &dyn Storage, key: &str, number: u64, id: &Id) -> Result<(
         return Ok((root, compatible(bytes.as_ref())));
     }
     Err(format_error(storage, key, Problem::Checksum.of(Section::Root)))
-}
-
-/// An index segment that a root names, and bits of compatible features in it.
-///
-/// # Errors
-/// If it does not check out, or is another one.
-pub fn open_segment(
-    storage: &dyn Storage,
-    object: &ObjectRef,
-) -> Result<(Segment<Bytes>, u32), Error> {
-    let key = index_key(&object.id);
-    let limit = (MAX_TABLE + ENVELOPE_LEN) as u64;
-    let bytes = storage.get(&key, limit)?;
-    let fail = |error| format_error(storage, &key, error);
-    if check(Section::Index, bytes.as_ref()).map_err(fail)? != object.checksum {
-        return Err(fail(Problem::Checksum.of(Section::Index)));
-    }
-    let bits = compatible(bytes.as_ref());
-    Ok((Segment::open(bytes).map_err(fail)?, bits))
 }

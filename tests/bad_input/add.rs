@@ -164,6 +164,10 @@ fn a_newest_root_that_is_damaged_is_not_passed_over() {
     // Who reads gets the older one; who would bury the newest is refused.
     let listed = packfs!("ls", store).run().ok();
     assert!(!listed.text().contains("source") && listed.stderr.contains("older root is shown"));
+    fs::create_dir(scratch.join("mount")).unwrap();
+    let mounted = packfs!("mount", store, scratch.join("mount")).run().ok();
+    assert!(mounted.stderr.contains("older root is shown"), "{mounted}");
+    packfs!("umount", scratch.join("mount")).run().ok();
     let out = scratch.join("out");
     let outcome = packfs!("extract", "--quiet", store, out).run();
     assert!(outcome.status.code() == Some(1) && outcome.stderr.contains("from an older root"));

@@ -2,9 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+
+use packfs::fs::{ArchiveFs, Owner};
+use packfs::storage;
+use packfs::store::{OpenOptions, Store};
+use packfs::tree::ROOT;
 
 use super::{archive, fill};
 use crate::support::command::{NOBODY, packfs};
+use crate::support::layout::object_keys;
 use crate::support::mount::{is_mounted, need_fuse};
 use crate::support::{Mount, Packfs, Scratch, is_root};
 
@@ -52,6 +59,30 @@ fn a_mount_point_that_is_busy() {
         assert_no_mount(&image, mount.path(), &["mount"]);
         assert!(is_mounted(mount.path()));
     }
+}
+
+#[test]
+fn an_index_that_is_damaged() {
+    let (scratch, store) = archive("store");
+    let key = object_keys(&store).into_iter().find(|key| key.starts_with("index/")).unwrap();
+    let mut bytes = fs::read(store.join(&key)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(store.join(&key), bytes).unwrap();
+    let folder = scratch.join("mount");
+    fs::create_dir(&folder).unwrap();
+    // It is read while the folder is mounted: that must come off again.
+    for _ in 0..10 {
+        assert_no_mount(&store, &folder, &[&key, "damaged"]);
+        assert!(!is_mounted(&folder));
+    }
+    // Who opens it by hand, too, gets no data.
+    let storage = storage::open(&store).unwrap();
+    let begun = Store::begin(Arc::clone(&storage), OpenOptions::default()).unwrap();
+    let files = ArchiveFs::new(Arc::new(begun), Owner::default());
+    let file = files.lookup(ROOT, b"file").unwrap().unwrap();
+    files.read(file.ino, 0, 1).unwrap_err();
+    assert!(files.store().check_index().unwrap_err().to_string().contains(&key));
+    Store::open(storage, OpenOptions::default()).unwrap_err();
 }
 
 #[test]
