@@ -221,6 +221,10 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
     Err(io::Error::other("is not a regular file"))
 }
 
+/// Most bytes that are asked for at once. The disk would serve all of a long read before the short
+/// ones that come meanwhile: those of who lists a folder while the index is read.
+const AT_ONCE: usize = 256 << 10;
+
 /// Reads exactly `length` bytes of `file` at `at`; `offset` is where that is in `object`.
 pub(super) fn read_at(
     file: &File,
@@ -230,7 +234,9 @@ pub(super) fn read_at(
     object: &str,
 ) -> Result<Vec<u8>, StorageError> {
     let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, at).map_err(|error| match error.kind() {
+    let mut parts = bytes.chunks_mut(AT_ONCE).zip((at..).step_by(AT_ONCE));
+    let read = parts.try_for_each(|(part, at)| file.read_exact_at(part, at));
+    read.map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
             ErrorKind::Short(offset.saturating_add(length as u64)).of(object)
         }

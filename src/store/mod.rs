@@ -128,9 +128,9 @@ impl Store {
             }
         };
         let root = &head.root;
-        // Both wait for the disk: at the same time.
-        let opening = Opening::start(&storage, root);
         let tree = open_tree(&storage, &root.tree)?;
+        // Not before: the disk would serve it first.
+        let opening = Opening::start(&storage, root);
         let numbers = root.segments.iter().map(|object| working_set.number(object.id)).collect();
         let healer = Healer::default();
         Ok(Self { storage, config, head, opening, tree, working_set, numbers, healer })
