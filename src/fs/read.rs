@@ -21,6 +21,8 @@ pub struct Data {
     bytes: Bytes,
     /// The last of the frames that they are from.
     pub frame: Option<FrameId>,
+    /// Whether that had to be gone on with, and is not whole.
+    pub left_off: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,7 @@ enum Bytes {
 
 impl From<Vec<u8>> for Data {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes: Bytes::Joined(bytes.into()), frame: None }
+        Self { bytes: Bytes::Joined(bytes.into()), frame: None, left_off: false }
     }
 }
 
@@ -56,13 +58,15 @@ struct Gather<'a> {
     buffers: &'a Buffers,
     want: usize,
     last: Option<FrameId>,
+    left_off: bool,
     /// Take only what is inflated already.
     only_ready: bool,
 }
 
 impl<'a> Gather<'a> {
     fn new(want: usize, only_ready: bool, buffers: &'a Buffers) -> Self {
-        Self { only: None, joined: None, buffers, want, last: None, only_ready }
+        let (only, joined, last, left_off) = (None, None, None, false);
+        Self { only, joined, buffers, want, last, left_off, only_ready }
     }
 
     fn joined(&mut self) -> &mut Buffer {
@@ -100,7 +104,7 @@ impl<'a> Gather<'a> {
             (None, Some(joined)) => Bytes::Joined(joined),
             (None, None) => Bytes::Joined(Vec::new().into()),
         };
-        Data { bytes, frame: self.last }
+        Data { bytes, frame: self.last, left_off: self.left_off }
     }
 }
 
@@ -288,7 +292,7 @@ impl ArchiveFs {
                 }
             };
             let range = piece.offset as usize..wanted as usize;
-            gather.last = Some(piece.frame);
+            (gather.last, gather.left_off) = (Some(piece.frame), false);
             if let Some(whole) = frame.whole() {
                 whole.get(range.clone()).ok_or(Failure::Missing)?;
                 gather.frame(frame, range);
@@ -296,7 +300,9 @@ impl ArchiveFs {
             }
             let copy = |bytes: &[u8]| bytes.get(range).map(|bytes| gather.copy(bytes));
             let copied = self.store.reach(piece.frame, &frame, wanted, copy);
-            copied.map_err(Failure::Store)?.ok_or(Failure::Missing)
+            copied.map_err(Failure::Store)?.ok_or(Failure::Missing)?;
+            gather.left_off = !gather.only_ready && frame.is_left_off();
+            Ok(())
         })
     }
 

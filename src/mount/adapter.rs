@@ -106,7 +106,7 @@ impl Shared {
         }
         reply.data(data);
         self.helpers.live.answered(data.len(), since.elapsed());
-        self.helpers.ahead.read_on(data);
+        self.helpers.ahead.read_on(offset, data);
     }
 
     /// The files to be handed over to who wants part of this one.

@@ -49,6 +49,9 @@ const BACKLOG: usize = 16;
 const MOST_THREADS: usize = 4;
 /// Answers of so many bytes are of a file that is read as a whole.
 const STREAM: usize = 64 << 10;
+/// Who asks for no more bytes than these in the midst of a file reads here and there: a frame that
+/// was not inflated far enough for that is inflated as a whole, for there are likely to be more.
+const SCATTERED: usize = 16 << 10;
 /// How far ahead of the reader of such a file it is inflated at most, in bytes: by as much as was
 /// read of it in sequence, and as there is room for,
 const AHEAD: u64 = 8 << 20;
@@ -148,10 +151,13 @@ impl Ahead {
         let _ = self.notifier.set(notifier);
     }
 
-    /// Part of a file was read: inflates the frames that its reader is about to come to, unless
+    /// Part of a file, from that offset on, was read: inflates the frames that its reader is about to come to, unless
     /// there is enough to do already.
-    pub(super) fn read_on(&self, data: &Data) {
+    pub(super) fn read_on(&self, offset: u64, data: &Data) {
         let Some(frame) = data.frame else { return };
+        if data.left_off && offset > 0 && data.len() <= SCATTERED {
+            let _ = self.jobs.try_send(Job::Frame(frame));
+        }
         let place = u64::from(frame.segment) << 32 | u64::from(frame.frame);
         if self.last.swap(place, Ordering::Relaxed) == place {
             return;
@@ -268,7 +274,7 @@ impl Ahead {
             let Ok(data) = self.shown.fs().read(*file, 0, u32::try_from(*size).unwrap_or(0)) else {
                 return;
             };
-            self.read_on(&data);
+            self.read_on(0, &data);
             if notifier.store(INodeNo(*file), 0, &data).is_err() {
                 return;
             }

@@ -1,6 +1,7 @@
 //! Inflated frames.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -21,12 +22,15 @@ pub struct Frame {
     length: usize,
     whole: OnceLock<Buffer>,
     growing: Mutex<Result<Option<Inflation>, Problem>>,
+    /// Whether it was not inflated far enough once.
+    gone_on: AtomicBool,
 }
 
 impl Frame {
     /// A frame being inflated, which comes to `length` bytes.
     pub(super) fn new(inflation: Inflation, length: usize) -> Self {
-        let frame = Self { length, whole: OnceLock::new(), growing: Mutex::new(Ok(None)) };
+        let (growing, gone_on) = (Mutex::new(Ok(None)), AtomicBool::new(false));
+        let frame = Self { length, whole: OnceLock::new(), growing, gone_on };
         frame.keep(&mut frame.growing.lock(), inflation);
         frame
     }
@@ -45,6 +49,12 @@ impl Frame {
     #[must_use]
     pub fn whole(&self) -> Option<&[u8]> {
         self.whole.get().map(|whole| whole.as_slice())
+    }
+
+    /// Whether it was not inflated far enough once, and is not whole yet.
+    #[must_use]
+    pub fn is_left_off(&self) -> bool {
+        self.gone_on.load(Ordering::Relaxed) && self.whole().is_none()
     }
 
     /// Whether its first `wanted` bytes are there, and nobody inflates more of it just now.
@@ -86,6 +96,7 @@ impl Frame {
             if before >= wanted.min(self.length) {
                 return Ok((with(inflation.bytes()), new));
             }
+            self.gone_on.store(true, Ordering::Relaxed);
             let done = inflation.go_on();
             new += inflation.bytes().len() - before;
             match done {

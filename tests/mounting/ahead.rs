@@ -1,16 +1,20 @@
 //! What a mount does beside answering: small files handed over, figures, traces.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, getxattr, listxattr, mknodat, setxattr};
+use rustix::fs::{
+    Advice, CWD, FileType, Mode, XattrFlags, fadvise, getxattr, listxattr, mknodat, setxattr,
+};
 use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::support::command::packfs;
-use crate::support::{Mount, Scratch};
+use crate::support::{Mount, Scratch, patience};
 
 /// An image of folders of small files, each with text of its own, and its source.
 fn many(folders: usize, files: usize) -> (Scratch, PathBuf, PathBuf) {
@@ -116,6 +120,35 @@ fn a_file_that_is_read_in_sequence_is_inflated_once() {
         let (inflated, length) = (number(&told, "/inflated"), text.len() as u64);
         assert!((length..length + length / 16).contains(&inflated), "{working_set}: {told}");
     }
+}
+
+#[test]
+fn a_frame_that_is_read_here_and_there_is_inflated_as_a_whole() {
+    let scratch = Scratch::new();
+    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
+    fs::create_dir(&source).unwrap();
+    let line = |number: u32| format!("{:08x}\n", number.wrapping_mul(2_654_435_761));
+    let text: String = (0..150_000).map(line).collect();
+    fs::write(source.join("file"), &text).unwrap();
+    packfs!("create", source, image).run().ok();
+    let mount = Mount::new(&image);
+    let file = File::open(mount.path().join("file")).unwrap();
+    fadvise(&file, 0, None, Advice::Random).unwrap();
+    let whole = text.len() as u64;
+    let inflated = |at: usize| {
+        let mut bytes = [0; 4096];
+        file.read_exact_at(&mut bytes, at as u64).unwrap();
+        assert_eq!(bytes, text.as_bytes()[at..at + 4096]);
+        number(&live(mount.path()), "/inflated")
+    };
+    assert!(inflated(4096) < whole / 2);
+    inflated(400 << 10);
+    let start = Instant::now();
+    while number(&live(mount.path()), "/inflated") < whole {
+        assert!(start.elapsed() < patience(), "{}", live(mount.path()));
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(inflated(1 << 20), whole);
 }
 
 #[test]
