@@ -151,8 +151,8 @@ impl Ahead {
         let _ = self.notifier.set(notifier);
     }
 
-    /// Part of a file, from that offset on, was read: inflates the frames that its reader is about to come to, unless
-    /// there is enough to do already.
+    /// Part of a file, from that offset on, was read: inflates what its reader is about to come
+    /// to, unless there is enough to do already.
     pub(super) fn read_on(&self, offset: u64, data: &Data) {
         let Some(frame) = data.frame else { return };
         if data.left_off && offset > 0 && data.len() <= SCATTERED {

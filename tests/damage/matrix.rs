@@ -144,7 +144,7 @@ fn read_extract(archive: &Path, scratch: &Scratch) -> Result<(), String> {
 }
 
 fn read_mount(archive: &Path) -> Result<(), String> {
-    let mount = match Mount::try_foreground(archive) {
+    let mount = match Mount::try_new(archive) {
         Ok(mount) => mount,
         Err(outcome) if outcome.status.code() == Some(1) && outcome.stderr.lines().count() == 1 => {
             return Ok(());

@@ -57,28 +57,27 @@ impl Mount {
 
     /// Mounts an archive in the foreground, with these options.
     pub fn foreground_with(archive: &Path, options: &[&str]) -> Self {
-        Self::try_foreground_with(archive, options).unwrap_or_else(|outcome| panic!("{outcome}"))
+        let mut mount = Self::in_scratch(Scratch::new());
+        let command = packfs!("mount", "--foreground", archive, mount.folder);
+        let daemon = command.args(options).start();
+        if !await_mount(&mount.folder, &daemon) {
+            panic!("{}", daemon.wait());
+        }
+        mount.daemon = Some(daemon);
+        mount
     }
 
-    /// Mounts an archive in the foreground; if that fails, how.
-    pub fn try_foreground(archive: &Path) -> Result<Self, Box<Outcome>> {
-        Self::try_foreground_with(archive, &[])
+    /// Mounts an archive in the background; if that fails, how. Then nothing is mounted.
+    pub fn try_new(archive: &Path) -> Result<Self, Box<Outcome>> {
+        let mount = Self::in_scratch(Scratch::new());
+        let outcome = packfs!("mount", archive, mount.folder).run();
+        assert_eq!(is_mounted(&mount.folder), outcome.status.success(), "{outcome}");
+        if outcome.status.success() { Ok(mount) } else { Err(Box::new(outcome)) }
     }
 
     /// Mounts a store in the foreground, to be written to; with these options, too.
     pub fn writable(store: &Path, options: &[&str]) -> Self {
         Self::foreground_with(store, &[&["--rw"], options].concat())
-    }
-
-    fn try_foreground_with(archive: &Path, options: &[&str]) -> Result<Self, Box<Outcome>> {
-        let mut mount = Self::in_scratch(Scratch::new());
-        let command = packfs!("mount", "--foreground", archive, mount.folder);
-        let daemon = command.args(options).start();
-        if await_mount(&mount.folder, &daemon) {
-            mount.daemon = Some(daemon);
-            return Ok(mount);
-        }
-        Err(Box::new(daemon.wait()))
     }
 
     fn in_scratch(scratch: Scratch) -> Self {
