@@ -53,7 +53,7 @@ pub(super) fn snapshot_name(name: &str) -> Result<String, Cause> {
     if valid_snapshot_name(name) { Ok(name.to_owned()) } else { Err(Cause::SnapshotName) }
 }
 
-/// As [`begin`], with all of its index.
+/// As [`begin`], with all of its index, and says so if another root is shown than was meant.
 pub(super) fn open_to_read(
     path: &Path,
     at: At,
@@ -61,11 +61,14 @@ pub(super) fn open_to_read(
 ) -> Result<ArchiveFs, Failure> {
     let fs = begin(path, at, working_set, Owner::default())?;
     fs.store().check_index()?;
+    if let Some(doubt) = fs.store().doubt() {
+        complain(&format!("{doubt}; an older root is shown"));
+    }
     Ok(fs)
 }
 
 /// Opens the archive at `path`, at one of its roots, while its index is still being read; its files
-/// belong to `owner` where that says so. Says so if another root is shown than was meant.
+/// belong to `owner` where that says so.
 ///
 /// The working set is a part of the machine's memory if it is not given.
 pub(super) fn begin(
@@ -77,9 +80,6 @@ pub(super) fn begin(
     let mut options = OpenOptions { at, ..OpenOptions::default() };
     options.working_set = working_set.unwrap_or(options.working_set);
     let store = Store::begin(storage(path)?, options)?;
-    if let Some(doubt) = store.doubt() {
-        complain(&format!("{doubt}; an older root is shown"));
-    }
     Ok(ArchiveFs::new(Arc::new(store), owner))
 }
 

@@ -124,7 +124,7 @@ impl LiveFs {
             opened.map_err(|error| CreateError::Doubt(error.to_string()))
         };
         // Before the lock, which makes a folder: it may be no store at all.
-        open()?;
+        may_follow(&open()?)?;
         let home = Arc::new(Home { lock: Lock::take(store)?, store: store.to_owned() });
         let root = open()?;
         may_follow(&root)?;

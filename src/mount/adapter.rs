@@ -23,7 +23,7 @@ use super::live::{LIVE, Live};
 use super::pool::Pool;
 use super::shown::{KEPT, Shown};
 use super::trace::Trace;
-use crate::fs::{ArchiveFs, Data};
+use crate::fs::{ArchiveFs, Data, FsError};
 use crate::tree::ROOT;
 
 /// Largest request, in bytes: what the kernel allows without its administrator's help.
@@ -124,8 +124,14 @@ impl Shared {
                 let files = self.due(wanted);
                 self.helpers.ahead.hand_over(&files, || self.answer(wanted, &data, reply));
             }
-            Err(error) => reply.error(errno(&error)),
+            Err(error) => self.refuse(wanted, &error, reply),
         }
+    }
+
+    /// Replies that it cannot be read.
+    fn refuse(&self, wanted: Wanted, error: &FsError, reply: ReplyData) {
+        reply.error(errno(error));
+        self.helpers.live.answered(0, wanted.since.elapsed());
     }
 }
 
@@ -284,7 +290,7 @@ impl Filesystem for Adapter {
                 });
             }
             Ok(None) => self.with_reader(move |shared| shared.read(wanted, size, reply)),
-            Err(error) => reply.error(errno(&error)),
+            Err(error) => self.shared.refuse(wanted, &error, reply),
         }
     }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::support::command::packfs;
+use crate::support::layout::object_keys;
 use crate::support::{Mount, Scratch, patience};
 
 /// An image of folders of small files, each with text of its own, and its source.
@@ -149,6 +150,22 @@ fn a_frame_that_is_read_here_and_there_is_inflated_as_a_whole() {
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(inflated(1 << 20), whole);
+}
+
+#[test]
+fn a_read_that_fails_is_counted() {
+    let (scratch, source, _) = many(1, 1);
+    let store = scratch.join("store");
+    packfs!("create", source, store).run().ok();
+    let pack = object_keys(&store).into_iter().find(|key| key.starts_with("packs/")).unwrap();
+    let bytes = fs::read(store.join(&pack)).unwrap();
+    fs::write(store.join(&pack), vec![0; bytes.len()]).unwrap();
+    let mount = Mount::new(&store);
+    let error = fs::read(mount.path().join("000/000")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));
+    let told = live(mount.path());
+    assert!(number(&told, "/messages/reads") > 0, "{told}");
+    assert_eq!(number(&told, "/returned"), 0, "{told}");
 }
 
 #[test]
