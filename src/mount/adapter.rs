@@ -124,12 +124,12 @@ impl Shared {
                 let files = self.due(wanted);
                 self.helpers.ahead.hand_over(&files, || self.answer(wanted, &data, reply));
             }
-            Err(error) => self.refuse(wanted, &error, reply),
+            Err(error) => self.fail(wanted, &error, reply),
         }
     }
 
     /// Replies that it cannot be read.
-    fn refuse(&self, wanted: Wanted, error: &FsError, reply: ReplyData) {
+    fn fail(&self, wanted: Wanted, error: &FsError, reply: ReplyData) {
         reply.error(errno(error));
         self.helpers.live.answered(0, wanted.since.elapsed());
     }
@@ -290,7 +290,7 @@ impl Filesystem for Adapter {
                 });
             }
             Ok(None) => self.with_reader(move |shared| shared.read(wanted, size, reply)),
-            Err(error) => self.shared.refuse(wanted, &error, reply),
+            Err(error) => self.shared.fail(wanted, &error, reply),
         }
     }
 

@@ -234,9 +234,13 @@ pub(super) fn read_at(
     object: &str,
 ) -> Result<Vec<u8>, StorageError> {
     let mut bytes = vec![0; length];
-    let mut parts = bytes.chunks_mut(AT_ONCE).zip((at..).step_by(AT_ONCE));
-    let read = parts.try_for_each(|(part, at)| file.read_exact_at(part, at));
-    read.map_err(|error| match error.kind() {
+    let mut next = at;
+    let read = bytes.chunks_mut(AT_ONCE).try_for_each(|part| {
+        file.read_exact_at(part, next)?;
+        next = next.saturating_add(part.len() as u64);
+        Ok(())
+    });
+    read.map_err(|error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
             ErrorKind::Short(offset.saturating_add(length as u64)).of(object)
         }
@@ -270,6 +274,12 @@ mod tests {
         assert_eq!(storage.get_range("packs/aa/b", 1, 3).unwrap(), b"ell");
         let short = storage.get_range("packs/aa/b", 3, 3).unwrap_err();
         assert!(matches!(short.kind, ErrorKind::Short(6)));
+        let long: Vec<u8> = (0..=250).cycle().take(AT_ONCE * 2 + 9).collect();
+        storage.put("packs/ad/e", &long).unwrap();
+        assert_eq!(storage.get_range("packs/ad/e", 5, long.len() - 5).unwrap(), long[5..]);
+        storage.get_range("packs/ad/e", u64::MAX, AT_ONCE * 2).unwrap_err();
+        let short = storage.get_range("packs/ad/e", 9, long.len()).unwrap_err();
+        assert!(matches!(short.kind, ErrorKind::Short(_)));
         assert_eq!(storage.get("packs/ab/c", 1 << 30).unwrap().as_ref()[9], 7);
         assert!(storage.get("packs/ab/c", 1 << 20).is_err());
         let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().mode() & 0o7777;

@@ -33,6 +33,18 @@ fn many(folders: usize, files: usize) -> (Scratch, PathBuf, PathBuf) {
     (scratch, source, image)
 }
 
+/// An image of one file, and the text in that: so many lines, each of its own.
+fn one_file(lines: u32, options: &[&str]) -> (Scratch, PathBuf, String) {
+    let scratch = Scratch::new();
+    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
+    fs::create_dir(&source).unwrap();
+    let line = |number: u32| format!("{:08x}\n", number.wrapping_mul(2_654_435_761));
+    let text: String = (0..lines).map(line).collect();
+    fs::write(source.join("file"), &text).unwrap();
+    packfs!("create", source, image).args(options).run().ok();
+    (scratch, image, text)
+}
+
 fn live(mount: &Path) -> Value {
     let told = packfs!("info", "--live", "--json", mount).run().ok();
     serde_json::from_slice(&told.stdout).unwrap()
@@ -118,13 +130,7 @@ fn who_only_lists_is_handed_nothing() {
 
 #[test]
 fn a_file_that_is_read_in_sequence_is_inflated_once() {
-    let scratch = Scratch::new();
-    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
-    fs::create_dir(&source).unwrap();
-    let line = |number: u32| format!("{:08x}\n", number.wrapping_mul(2_654_435_761));
-    let text: String = (0..4_000_000).map(line).collect();
-    fs::write(source.join("file"), &text).unwrap();
-    packfs!("create", "--level", "1", source, image).run().ok();
+    let (_scratch, image, text) = one_file(4_000_000, &["--level", "1"]);
     // Less and more than is inflated ahead where there is room; all of it.
     for working_set in ["16M", "64M", "1G"] {
         let mount = Mount::with(&image, &["--working-set", working_set]);
@@ -137,13 +143,7 @@ fn a_file_that_is_read_in_sequence_is_inflated_once() {
 
 #[test]
 fn a_frame_that_is_read_here_and_there_is_inflated_as_a_whole() {
-    let scratch = Scratch::new();
-    let (source, image) = (scratch.join("source"), scratch.join("image.pfs"));
-    fs::create_dir(&source).unwrap();
-    let line = |number: u32| format!("{:08x}\n", number.wrapping_mul(2_654_435_761));
-    let text: String = (0..150_000).map(line).collect();
-    fs::write(source.join("file"), &text).unwrap();
-    packfs!("create", source, image).run().ok();
+    let (_scratch, image, text) = one_file(150_000, &[]);
     let mount = Mount::new(&image);
     let file = File::open(mount.path().join("file")).unwrap();
     fadvise(&file, 0, None, Advice::Random).unwrap();
